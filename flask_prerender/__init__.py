@@ -1,0 +1,43 @@
+"""Static prerendering and incremental static regeneration for Flask."""
+
+from . import manifest as manifest
+from . import signals as signals
+from .compress import Compressor as Compressor
+from .errors import BlobMissingError as BlobMissingError
+from .errors import CollisionError as CollisionError
+from .errors import ConfigError as ConfigError
+from .errors import MarkError as MarkError
+from .errors import PrerenderError as PrerenderError
+from .errors import RenderError as RenderError
+from .errors import RouteError as RouteError
+from .errors import StoreError as StoreError
+from .extension import Prerender as Prerender
+from .generate import generate as generate
+from .generate import Report as Report
+from .marks import mark as mark
+from .page import Page as Page
+from .problems import Problem as Problem
+from .publish import Outcome as Outcome
+from .signals import attach_default_logger as attach_default_logger
+
+__all__ = [
+    "BlobMissingError",
+    "CollisionError",
+    "Compressor",
+    "ConfigError",
+    "MarkError",
+    "Outcome",
+    "Page",
+    "Prerender",
+    "PrerenderError",
+    "Problem",
+    "RenderError",
+    "Report",
+    "RouteError",
+    "StoreError",
+    "attach_default_logger",
+    "generate",
+    "manifest",
+    "mark",
+    "signals",
+]

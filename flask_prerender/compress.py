@@ -1,0 +1,171 @@
+"""Compressed variants of a page that are worth keeping."""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+import zlib
+from collections.abc import Iterable
+from importlib import import_module
+from typing import Any
+from typing import Protocol
+
+from .page import IDENTITY
+from .page import LEAF_SUFFIXES
+from .page import SUFFIXES
+
+log = logging.getLogger("flask_prerender")
+
+
+class Compressor(Protocol):
+    """One way to make a body smaller. One object is used by many threads at once."""
+
+    #: The HTTP content coding in lower case: ``"gzip"``, ``"br"``.
+    encoding: str
+    #: What a compressed file's name ends in, without the dot. For a coding that
+    #: :data:`~flask_prerender.page.SUFFIXES` does not know, the coding itself.
+    suffix: str
+    #: Short, and another one whenever the bytes would be others: ``"gzip-6"``.
+    version: str
+
+    def compress(self, body: bytes) -> bytes:
+        """Return `body` compressed."""
+        ...
+
+
+class Gzip:
+    """Gzip, level 6: in the standard library, and every client takes it."""
+
+    encoding = "gzip"
+    suffix = "gz"
+    version = "gzip-6"
+
+    #: No name, no time, system unknown: zlib names the system it was compiled for.
+    _HEAD = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
+
+    def compress(self, body: bytes) -> bytes:
+        return self._HEAD + zlib.compress(body, 6, wbits=31)[len(self._HEAD) :]
+
+
+class Brotli:
+    """Brotli, quality 5: 0.65 ms for 100 KB, where quality 11 takes a hundred times as long."""
+
+    encoding = "br"
+    suffix = "br"
+    version = "br-5"
+
+    def __init__(self, brotli: Any) -> None:
+        self._brotli = brotli
+
+    def compress(self, body: bytes) -> bytes:
+        packed: bytes = self._brotli.compress(body, quality=5)
+        return packed
+
+
+class Zstandard:
+    """Zstandard, level 3."""
+
+    encoding = "zstd"
+    suffix = "zst"
+    version = "zstd-3"
+
+    def __init__(self, zstd: Any) -> None:
+        self._zstd = zstd
+
+    def compress(self, body: bytes) -> bytes:
+        # The module's function makes a new compressor for each call: a shared one crashes
+        # the process when two threads use it.
+        packed: bytes = self._zstd.compress(body, level=3)
+        return packed
+
+
+def default_compressors() -> tuple[Compressor, ...]:
+    """Return a compressor for each of Brotli, Zstandard and gzip whose library is installed."""
+    found: list[Compressor] = []
+    if brotli := _module("brotli"):
+        found.append(Brotli(brotli))
+    if zstd := _module("compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd"):
+        found.append(Zstandard(zstd))
+    return (*found, Gzip())
+
+
+def _module(name: str) -> Any:
+    try:
+        return import_module(name)
+    except ImportError:
+        return None
+
+
+_COMPRESSIBLE = re.compile(
+    r"text/.+"
+    r"|.+\+(?:json|xml|yaml|text)"
+    r"|application/(?:x-)?(?:json|ndjson|json-seq|xml|xml-dtd|javascript|ecmascript|yaml|toml|rtf"
+    r"|graphql|sql|wasm|tar|postscript|vnd\.ms-fontobject)"
+    r"|image/(?:bmp|x-icon|vnd\.microsoft\.icon)"
+    r"|font/(?:ttf|otf|collection)"
+)
+
+
+def is_compressible(mimetype: str) -> bool:
+    """Return whether bodies of this type are text or the like, and not packed already."""
+    return _COMPRESSIBLE.fullmatch(mimetype) is not None
+
+
+def compress(
+    body: bytes, mimetype: str, compressors: Iterable[Compressor], min_bytes: int
+) -> dict[str, bytes]:
+    """Return the compressed bytes of `body` by encoding, where they save at least 5 %.
+
+    A compressor that fails is logged and left out: a page is whole without its variants.
+
+    :param mimetype: lower case, without parameters.
+    """
+    if not body or len(body) < min_bytes or not is_compressible(mimetype):
+        return {}
+    kept: dict[str, bytes] = {}
+    for compressor in compressors:
+        packed = _pack(compressor, body, kept)
+        if packed is not None and len(packed) * 100 <= len(body) * 95:
+            kept[compressor.encoding] = packed
+    return kept
+
+
+def signature(compressors: Iterable[Compressor]) -> str:
+    """Return the versions of the compressors, so that a page knows what it was made with."""
+    return ",".join(each.version for each in compressors if not fault(each))
+
+
+def fault(compressor: Compressor) -> str:
+    """Return why a compressor cannot be used, or ``""``."""
+    encoding = getattr(compressor, "encoding", None)
+    suffix = getattr(compressor, "suffix", None)
+    if not isinstance(encoding, str) or not re.fullmatch(r"[0-9a-z]+", encoding):
+        return f"its encoding is {encoding!r}, and lower case letters and digits are wanted"
+    if encoding == IDENTITY:
+        return "its encoding is 'identity', which is no compression"
+    wanted = SUFFIXES.get(encoding, encoding)
+    if suffix != wanted:
+        return f"its suffix is {suffix!r}, and the one of {encoding!r} is {wanted!r}"
+    if encoding not in SUFFIXES and suffix in {*SUFFIXES.values(), *LEAF_SUFFIXES}:
+        return f"its suffix {suffix!r} is one of another kind of file"
+    if not isinstance(getattr(compressor, "version", None), str) or not compressor.version:
+        return "it has no version"
+    return ""
+
+
+def _pack(compressor: Compressor, body: bytes, kept: dict[str, bytes]) -> bytes | None:
+    reason = fault(compressor)
+    if not reason and compressor.encoding in kept:
+        reason = f"another compressor made {compressor.encoding!r} before it"
+    if not reason:
+        try:
+            packed = compressor.compress(body)
+        except Exception as error:
+            reason = f"it raised {type(error).__name__}: {error}"
+        else:
+            if isinstance(packed, bytes) and packed:
+                return packed
+            reason = f"it returned {'no bytes' if packed == b'' else type(packed).__name__}"
+    log.warning("The compressor %s is skipped: %s.", type(compressor).__name__, reason)
+    return None

@@ -1,0 +1,144 @@
+"""Files written whole, and errors that name them: what all rooms that keep files share."""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import sqlite3
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextlib import suppress
+from pathlib import Path
+
+from .errors import StoreError
+
+PART = ".part"
+
+#: Flags that do not exist everywhere.
+NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
+_BINARY = getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+# A planted FIFO must not make a reader wait for ever.
+_READ = os.O_RDONLY | NO_FOLLOW | _BINARY | getattr(os, "O_NONBLOCK", 0)
+_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | NO_FOLLOW | _BINARY
+
+
+@contextmanager
+def failures(verb: str, path: Path) -> Iterator[None]:
+    """Turn the system's errors into a :class:`StoreError` that says what could not be done.
+
+    :param path: named when the error itself names no file.
+    """
+    try:
+        yield
+    except OSError as error:
+        name = errno.errorcode.get(error.errno or 0, type(error).__name__)
+        reason = error.strerror or str(error)
+        where = error.filename2 or error.filename or path
+        raise StoreError(f"cannot {verb} {where}: {reason} ({name})") from error
+    except sqlite3.Error as error:
+        raise StoreError(f"cannot {verb} {path}: {error}") from error
+
+
+def find_directory(root: Path, *parts: str) -> Path | None:
+    """Return the directory below `root`, or ``None`` when it is absent, a file, or would be
+    reached through a symbolic link."""
+    path = str(root)
+    for part in parts:
+        path = f"{path}/{part}"
+        try:
+            if not stat.S_ISDIR(os.lstat(path).st_mode):
+                return None
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+    return Path(path)
+
+
+def make_directory(root: Path, *parts: str) -> Path:
+    """Return the directory below `root`, made where it is absent.
+
+    `root` itself may be a symbolic link; below it none is followed.
+
+    :raises OSError: a part of the way is a file or a symbolic link, or cannot be made.
+    """
+    path = str(root)
+    for part in parts:
+        path = f"{path}/{part}"
+        try:
+            mode = os.lstat(path).st_mode
+        except FileNotFoundError:
+            Path(path).mkdir(parents=True, exist_ok=True)
+            mode = os.lstat(path).st_mode
+        if stat.S_ISLNK(mode):
+            raise OSError(errno.ELOOP, "symbolic links are not followed here", path)
+        if not stat.S_ISDIR(mode):
+            raise NotADirectoryError(errno.ENOTDIR, "not a directory", path)
+    return Path(path)
+
+
+@contextmanager
+def part_file(directory: Path) -> Iterator[Path]:
+    """Yield a temporary name that nobody else has; what still has it at the end is removed."""
+    path = directory / f"{os.getpid()}-{secrets.token_hex(8)}{PART}"
+    try:
+        yield path
+    finally:
+        with suppress(OSError):
+            path.unlink()
+
+
+def write_new(path: Path, body: bytes, *, durable: bool = False) -> None:
+    """Write a file that must not exist yet.
+
+    :param durable: wait until the bytes are on the disk.
+    """
+    descriptor = os.open(path, _CREATE, 0o666)
+    try:
+        rest = memoryview(body)
+        while rest:
+            rest = rest[os.write(descriptor, rest) :]
+        if durable:
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_whole(directory: Path, path: Path, body: bytes, *, durable: bool = False) -> None:
+    """Put a file in its place in one step: who reads it sees the old bytes or the new ones.
+
+    :param directory: where the temporary file is written, on the same file system.
+    """
+    with part_file(directory) as part:
+        write_new(part, body, durable=durable)
+        os.replace(part, path)
+    if durable:
+        sync_directory(path.parent)
+
+
+def sync_directory(path: Path) -> None:
+    """Wait until the names in a directory are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def read_whole(path: Path, size: int) -> bytes | None:
+    """Return the bytes of a regular file, or ``None`` when it is not one of exactly `size` bytes.
+
+    :raises OSError: the file is absent or cannot be read.
+    """
+    descriptor = os.open(path, _READ)
+    try:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode) or found.st_size != size:
+            return None
+        chunks = []
+        while size > 0 and (chunk := os.read(descriptor, size)):
+            chunks.append(chunk)
+            size -= len(chunk)
+        return None if size else b"".join(chunks)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,69 @@
+"""Every error that Flask-Prerender raises.
+
+::
+
+    PrerenderError
+    ├── ConfigError          a setting or an option is wrong
+    │   └── MarkError        a mark on a view is wrong
+    ├── RouteError           a marked route cannot give its URLs
+    ├── RenderError          a URL could not be rendered
+    └── StoreError           the store could not read or write
+        ├── BlobMissingError a body that should be stored already is not
+        └── CollisionError   two URLs would share one file
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class PrerenderError(Exception):
+    """The base of every error of this package."""
+
+
+class ConfigError(PrerenderError):
+    """A ``PRERENDER_`` setting is unknown or has a value that cannot be used."""
+
+
+class MarkError(ConfigError, TypeError):
+    """A mark was given an option that does not exist, or a value that cannot be used."""
+
+
+class RouteError(PrerenderError):
+    """A marked route cannot say which URLs it has."""
+
+
+class RenderError(PrerenderError):
+    """A URL could not be rendered: the view raised, or took too long."""
+
+
+class StoreError(PrerenderError):
+    """The store could not read or write; the message names the file and the system's reason."""
+
+
+class BlobMissingError(StoreError):
+    """A page names a body that was neither handed over nor stored before."""
+
+
+class CollisionError(StoreError):
+    """Two URLs would be written to one file.
+
+    :ivar owner: the key of the page that has the file already.
+    """
+
+    def __init__(self, key: str, file: str, owner: str) -> None:
+        super().__init__(
+            f"{key} and {owner} would both be written to {file}. "
+            "Give one of the routes another URL, unmark one of them with @app.prerender(False), "
+            'or build with the other URL style (PRERENDER_STYLE = "file" or "dir_index").'
+        )
+        self.key = key
+        self.file = file
+        self.owner = owner
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return ``" Did you mean 'x'?"`` for the known name most like `name`, or ``""``."""
+    match = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f" Did you mean {match[0]!r}?" if match else ""

@@ -1,0 +1,180 @@
+"""``Prerender``: the object that users make. ``init_app`` wires the doors."""
+
+from __future__ import annotations
+
+import time
+import typing as t
+import weakref
+from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from flask import Blueprint
+from flask import Flask
+
+from . import hook
+from .cli import make_group
+from .compress import Compressor
+from .compress import default_compressors
+from .coordination.base import Coordination
+from .coordination.local import LocalCoordination
+from .errors import PrerenderError
+from .hook import Hook
+from .marks import check_options
+from .marks import mark
+from .marks import MarkOptions
+from .render import watch
+from .routes import Group
+from .routes import group
+from .routes import Routes
+from .routes import Select
+from .settings import read_settings
+from .settings import Settings
+from .site import Clock
+from .site import Site
+from .stores.base import Store
+from .stores.files import FileStore
+
+StoreChoice = Store | Callable[[Path], Store]
+
+
+class Prerender:
+    """Renders marked routes ahead, serves what is stored, and keeps it fresh.
+
+    ::
+
+        app = Flask(__name__)
+        prerender = Prerender(app)
+
+        @app.route("/")
+        @app.prerender
+        def index():
+            return render_template("index.html")
+
+    In a factory, make it without an app and call :meth:`init_app`. One instance may serve several
+    apps; it keeps no app's state on itself.
+
+    :param app: the app, if there is one already.
+    :param select: marks routes by another convention: called with each
+        :class:`~werkzeug.routing.Rule` and its view, it returns options, ``True``, ``False``, or
+        ``None`` when it has nothing to say.
+    :param compressors: what makes the compressed variants, in place of gzip, Brotli and Zstandard.
+    :param store: where pages live, in place of files: a store, or a callable of a directory.
+    :param coordination: a callable of a directory that gives the revision shared by processes.
+    :param clock: gives the seconds since the epoch.
+    """
+
+    #: The same decorator as :func:`flask_prerender.mark`.
+    mark = staticmethod(mark)
+
+    def __init__(
+        self,
+        app: Flask | None = None,
+        *,
+        select: Select | None = None,
+        compressors: Sequence[Compressor] | None = None,
+        store: StoreChoice | None = None,
+        coordination: Callable[[Path], Coordination] | None = None,
+        clock: Clock = time.time,
+    ) -> None:
+        self._select = select
+        self._compressors = compressors
+        self._store = store
+        self._coordination = coordination or LocalCoordination
+        self._clock = clock
+        self._groups: list[Group] = []
+        self._apps: weakref.WeakSet[Flask] = weakref.WeakSet()
+        if app is not None:
+            self.init_app(app)
+
+    def init_app(self, app: Flask) -> None:
+        """Read the ``PRERENDER_`` settings of `app` and wire its doors.
+
+        Hooks run in the order they were registered: call it before other extensions, and a stored
+        page is served before they do anything. Settings changed afterwards have no effect.
+
+        :raises ConfigError: a setting is unknown, or cannot be used.
+        :raises PrerenderError: the app has been initialised before.
+        """
+        if "prerender" in app.extensions:
+            raise PrerenderError(
+                f"A Prerender instance is already initialised on the app {app.name!r}. "
+                "Import and use that instance instead of making another."
+            )
+        settings = read_settings(app.config)
+        routes = Routes(app, settings, self._select)
+        for item in self._groups:
+            routes.add_group(item)
+        site = Site(
+            app,
+            settings,
+            routes,
+            open_store=self._store_opener(settings),
+            coordination=self._coordination,
+            compressors=self._chosen_compressors(settings),
+            clock=self._clock,
+        )
+        app.extensions["prerender"] = site
+        watch(app)
+        Hook(site).install(app)
+        app.cli.add_command(make_group())
+        app.prerender = mark  # type: ignore[attr-defined]
+        self._apps.add(app)
+
+    @property
+    def is_rendering(self) -> bool:
+        """Whether the current request is a render, and no visitor's. In templates:
+        ``prerendering``."""
+        return hook.is_rendering()
+
+    def mark_all(
+        self,
+        target: str | Blueprint,
+        enabled: bool = True,
+        /,
+        **options: t.Unpack[MarkOptions],
+    ) -> None:
+        """Mark every route of a blueprint, or every endpoint that matches a pattern (``"blog.*"``).
+
+        What a view says itself wins over its group. ``mark_all(target, False)`` takes a group out.
+
+        :raises MarkError: an option is unknown, or its value cannot be used.
+        """
+        item = group(target, t.cast("dict[str, t.Any]", options) if enabled else False)
+        self._groups.append(item)
+        for app in self._apps:
+            app.extensions["prerender"].routes.add_group(item)
+
+    @contextmanager
+    def marked(self, **options: t.Unpack[MarkOptions]) -> Iterator[None]:
+        """Mark every route that is added to an app inside the ``with`` block.
+
+        :raises MarkError: an option is unknown, or its value cannot be used.
+        :raises PrerenderError: no app is initialised yet, so no route can be seen coming.
+        """
+        checked = check_options(t.cast("dict[str, t.Any]", options), "marked()")
+        if not self._apps:
+            raise PrerenderError(
+                "marked() watches the routes of an app, and none is initialised yet. Call "
+                "init_app first, or mark a blueprint with mark_all(blueprint)."
+            )
+        before = {app: set(map(id, app.url_map.iter_rules())) for app in self._apps}
+        yield
+        for app, rules in before.items():
+            added = [rule for rule in app.url_map.iter_rules() if id(rule) not in rules]
+            app.extensions["prerender"].routes.add_block(added, checked)
+
+    def _store_opener(self, settings: Settings) -> Callable[[Path], Store]:
+        store = self._store
+        if store is None:
+            return lambda path: FileStore(path, durability=settings.durability)
+        if callable(store):
+            return store
+        return lambda path: store
+
+    def _chosen_compressors(self, settings: Settings) -> Sequence[Compressor]:
+        if not settings.compress:
+            return ()
+        return default_compressors() if self._compressors is None else self._compressors

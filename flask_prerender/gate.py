@@ -1,0 +1,186 @@
+"""May this response be stored? A verdict with a reason.
+
+A response is judged as the server would get it: after every ``after_request`` function, after the
+session has written its headers, after every WSGI middleware around the app.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from .marks import Mark
+from .render import Render
+from .site import Site
+
+#: Said of the connection, of one moment or of one visitor; never part of a page.
+_NOT_STORED = frozenset(
+    {
+        "age", "cache-status", "connection", "content-encoding", "content-length", "date", "etag",
+        "keep-alive", "last-modified", "proxy-authenticate", "proxy-authorization", "server",
+        "server-timing", "set-cookie", "te", "traceparent", "tracestate", "trailer",
+        "transfer-encoding", "upgrade", "x-request-id",
+    }
+)  # fmt: skip
+
+_TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+\Z")
+_UNSENDABLE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_HEADER_BYTES = 8192
+_HEADER_COUNT = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the gate says of a response. `reason` is empty when it may be stored."""
+
+    reason: str = ""
+    detail: str = ""
+
+    def __bool__(self) -> bool:
+        return not self.reason
+
+
+_YES = Verdict()
+
+
+def judge(site: Site, done: Render, mark: Mark) -> Verdict:
+    """Return whether a response may be stored, or the first reason why not."""
+    for rule in (_failure, _status, _personal, _private, _coded, _headers, _reads, _empty):
+        verdict = rule(site, done, mark)
+        if not verdict:
+            return verdict
+    return _YES
+
+
+def is_failure(verdict: Verdict) -> bool:
+    """Whether the view failed, rather than gave a page that is not for everybody."""
+    return verdict.reason in ("error", "timeout")
+
+
+def header_values(done: Render, name: str) -> list[str]:
+    """Return the values of a header in lower case, split at commas."""
+    return [
+        part.strip().lower()
+        for found, value in done.headers
+        if found.lower() == name
+        for part in value.split(",")
+        if part.strip()
+    ]
+
+
+def stored_headers(site: Site, done: Render, mark: Mark) -> tuple[tuple[str, str], ...]:
+    """Return the response's own headers that are part of the page, and those of the mark."""
+    own = {name.lower() for name, _ in mark.headers}
+    kept = [
+        (name, _relative(site, value) if name.lower() == "location" else value)
+        for name, value in done.headers
+        if name.lower() not in _NOT_STORED and name.lower() not in own
+    ]
+    return (*kept, *mark.headers)
+
+
+def _relative(site: Site, location: str) -> str:
+    """Return a redirect within the site without its host: a page has no host of its own."""
+    origin = site.base_url.removesuffix(site.script_name)
+    rest = location.removeprefix(origin)
+    is_ours = rest is not location and rest[:1] in ("", "/", "?", "#")
+    return (rest if rest.startswith("/") else f"/{rest}") if is_ours else location
+
+
+def _failure(site: Site, done: Render, mark: Mark) -> Verdict:
+    if done.stopped == "timeout":
+        return Verdict(
+            "timeout", f"took longer than PRERENDER_TIMEOUT ({site.settings.timeout:g} s)"
+        )
+    if done.error is not None:
+        return Verdict("error", f"{type(done.error).__name__}: {done.error}")
+    if done.status >= 500 or done.status < 200:
+        return Verdict("error", f"status {done.status}")
+    if done.stopped == "size":
+        return Verdict(
+            "size", f"larger than PRERENDER_MAX_PAGE_BYTES ({site.settings.max_page_bytes})"
+        )
+    if done.stopped == "stream":
+        return Verdict("stream", "an event stream has no end")
+    return _YES
+
+
+def _status(site: Site, done: Render, mark: Mark) -> Verdict:
+    if done.status in mark.statuses:
+        return _YES
+    location = next((v for n, v in done.headers if n.lower() == "location"), "")
+    detail = f"{done.status} to {location}" if location else str(done.status)
+    return Verdict(
+        "status", f"{detail}; the mark allows {', '.join(map(str, sorted(mark.statuses)))}"
+    )
+
+
+def _personal(site: Site, done: Render, mark: Mark) -> Verdict:
+    cookies = [v.partition("=")[0] for n, v in done.headers if n.lower() == "set-cookie"]
+    if cookies:
+        return Verdict("set-cookie", f"sets {', '.join(cookies)}")
+    vary = header_values(done, "vary")
+    if "cookie" in vary:
+        return Verdict("session", "Vary: Cookie: the session was read or written")
+    others = [name for name in vary if name != "accept-encoding"]
+    if others:
+        return Verdict("vary", f"Vary: {', '.join(others)}")
+    for name in ("content-security-policy", "content-security-policy-report-only"):
+        if any("'nonce-" in value for value in header_values(done, name)):
+            return Verdict("nonce", f"{name} has a nonce, which is good for one visitor only")
+    return _YES
+
+
+def _private(site: Site, done: Render, mark: Mark) -> Verdict:
+    for name in ("cache-control", "cdn-cache-control", "surrogate-control"):
+        for directive in header_values(done, name):
+            word = directive.partition("=")[0]
+            if word in ("private", "no-store"):
+                return Verdict(word, f"{name}: {directive}")
+    return _YES
+
+
+def _coded(site: Site, done: Render, mark: Mark) -> Verdict:
+    codings = [value for value in header_values(done, "content-encoding") if value != "identity"]
+    if codings:
+        return Verdict("content-encoding", f"is already {', '.join(codings)}")
+    if done.status == 206 or header_values(done, "content-range"):
+        return Verdict("partial", "is a part of a page")
+    length = header_values(done, "content-length")
+    if length and length[0] != str(len(done.body)):
+        return Verdict("length", f"says {length[0]} bytes and has {len(done.body)}")
+    return _YES
+
+
+def _headers(site: Site, done: Render, mark: Mark) -> Verdict:
+    kept = stored_headers(site, done, mark)
+    for name, value in kept:
+        if not _TOKEN.match(name) or _UNSENDABLE.search(value):
+            return Verdict("header", f"{name!r} cannot be sent")
+    size = sum(len(name) + len(value) + 4 for name, value in kept)
+    if size > _HEADER_BYTES or len(kept) > _HEADER_COUNT:
+        return Verdict("header", f"{len(kept)} headers of {size} bytes are too many for proxies")
+    return _YES
+
+
+def _reads(site: Site, done: Render, mark: Mark) -> Verdict:
+    undeclared = done.reads - {"query"} if mark.query else done.reads
+    if not undeclared:
+        return _YES
+    name = min(undeclared)
+    remedy = {
+        "cookies": "a page that depends on cookies is not the same for everybody",
+        "authorization": "a page that depends on who asks is not the same for everybody",
+        "query": 'name the parameters that change the page: query=["page"]',
+    }[name]
+    return Verdict(name, f"the view reads request.{'args' if name == 'query' else name}; {remedy}")
+
+
+def _empty(site: Site, done: Render, mark: Mark) -> Verdict:
+    if not done.body and not 300 <= done.status < 400:
+        return Verdict("empty", "the body is empty")
+    return _YES
+
+
+Rule = Callable[[Site, Render, Mark], Verdict]

@@ -1,0 +1,268 @@
+"""The door of ``before_request``: a Flask request turned into a question to the server, and its
+answer into a Flask response."""
+
+from __future__ import annotations
+
+import threading
+import time
+import typing as t
+
+from flask import Flask
+from flask import Request
+from flask import request
+from flask import Response
+from werkzeug.datastructures import Headers as ResponseHeaders
+from werkzeug.exceptions import NotFound
+
+from . import signals
+from .errors import PrerenderError
+from .errors import StoreError
+from .marks import Mark
+from .page import make_key
+from .render import current_render
+from .render import rendering
+from .serve import Answer
+from .serve import Server
+from .serve import tell
+from .site import Site
+from .visit import visit
+
+#: Where a request of a marked route notes why the app answers it, for ``Cache-Status``.
+_FORWARDED = "flask_prerender.forwarded"
+
+
+class Hook:
+    """What `app` does before and after each request."""
+
+    def __init__(self, site: Site) -> None:
+        self.site = site
+        self.server = Server(site)
+        self.response_class = _response_class(site.app.response_class)
+
+    def install(self, app: Flask) -> None:
+        app.before_request(self.before_request)
+        # Functions run last registered first: ours has to see what all others did.
+        app.after_request_funcs.setdefault(None, []).insert(0, self.after_request)
+        app.context_processor(lambda: {"prerendering": is_rendering()})
+
+    def before_request(self) -> Response | None:
+        """Answer from the store, or let the app answer.
+
+        Whatever goes wrong in here is logged, and the app answers as if we were not there.
+        """
+        current: Request = request._get_current_object()  # type: ignore[attr-defined]
+        done = current_render(current.environ)
+        if done is not None:
+            done.is_dispatched = True
+            if current.url_rule is not None:
+                done.rule, done.endpoint = current.url_rule.rule, current.url_rule.endpoint
+            return None
+        try:
+            return self._meet(current)
+        except NotFound:
+            raise
+        except Exception as error:
+            kind = "store" if isinstance(error, PrerenderError) else type(error).__name__
+            self.site.complain(
+                kind,
+                "%s is answered by the app: %s",
+                current.path,
+                error,
+                exc_info=not isinstance(error, PrerenderError),
+            )
+            return None
+
+    def _meet(self, current: Request) -> Response | None:
+        rule = current.url_rule
+        if rule is None or current.routing_exception is not None:
+            return None
+        environ = current.environ
+        mark = self.site.routes.mark_for(rule, environ["PATH_INFO"])
+        if mark is None:
+            return None
+        if not self.site.is_started:
+            start(self.site, self.server)
+        reason = self._bypass(current, mark)
+        key = None if reason else self._key(current, mark)
+        if key is None:
+            _forward(environ, f"fwd=bypass; detail={reason or 'query'}")
+            return None
+        answer = self.server.answer(environ, key)
+        if answer is None:
+            answer = self._first_visit(current, mark, key)
+        if answer is None:
+            return None
+        tell(self.site, answer)
+        return self._respond(answer)
+
+    def _bypass(self, current: Request, mark: Mark) -> str:
+        """Return why this request is the app's whatever is stored, or ``""``."""
+        environ = current.environ
+        if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
+            return "method"
+        if not self.site.serves:
+            return "disabled"
+        if "HTTP_AUTHORIZATION" in environ:
+            return "authorization"
+        if environ.get("SCRIPT_NAME", "") != self.site.script_name:
+            self._complain_of_mount(environ["SCRIPT_NAME"])
+            return "mount"
+        if rendering.get():
+            return "render"  # a view that asks for another page while it is rendered
+        if mark.visitors == "bots":
+            agent = environ.get("HTTP_USER_AGENT", "")
+            return "" if agent in self.server.crawlers else "visitors"
+        return ""
+
+    def _complain_of_mount(self, script_name: str) -> None:
+        self.site.complain(
+            "mount",
+            "A request came with SCRIPT_NAME %r, pages are rendered for %r, so the app answers. If "
+            " the app is mounted there, say so in PRERENDER_BASE_URL or APPLICATION_ROOT.",
+            script_name,
+            self.site.script_name,
+        )
+
+    def _key(self, current: Request, mark: Mark) -> str | None:
+        environ = current.environ
+        query: list[tuple[str, str]] = []
+        if environ.get("QUERY_STRING"):
+            settings = self.site.settings
+            for name, value in current.args.items(multi=True):
+                if name in mark.query:
+                    query.append((name, value))
+                elif not (
+                    name in settings.ignored_query
+                    or name.startswith("utm_")
+                    or settings.unknown_query == "ignore"
+                ):
+                    return None
+        return make_key(environ["PATH_INFO"], query, self._host(current))
+
+    def _host(self, current: Request) -> str:
+        site = self.site
+        if site.app.url_map.host_matching or site.app.subdomain_matching:
+            return current.host.lower()
+        return ""
+
+    def _first_visit(self, current: Request, mark: Mark, key: str) -> Answer | None:
+        environ = current.environ
+        if mark.fallback == "404":
+            raise NotFound()
+        reason = "fallback"
+        if mark.fallback == "render":
+            reason = self._render(current, key)
+        if reason:
+            _forward(environ, f"fwd=uri-miss; detail={reason}")
+            return None
+        answer = self.server.answer(environ, key)
+        if answer is not None and self.site.settings.headers:
+            status = ("Cache-Status", "flask-prerender; fwd=uri-miss; stored")
+            answer.headers = [*(h for h in answer.headers if h[0] != "Cache-Status"), status]
+        return answer
+
+    def _render(self, current: Request, key: str) -> str:
+        if not self._may_store(current):
+            return "host"
+        target = self.site.routes.match(current.environ, key)
+        return visit(self.site, target) if target is not None else "route"
+
+    def _may_store(self, current: Request) -> bool:
+        """Whether a visitor may bring this host into the store: not one that clients can invent."""
+        rule = current.url_rule
+        if rule is None or not self._host(current):
+            return True
+        variable = "<" in (rule.host or "") + (rule.subdomain or "")
+        anything = self.site.app.url_map.host_matching and not rule.host
+        if not (variable or anything):
+            return True
+        return current.host in (self.site.app.config.get("TRUSTED_HOSTS") or ())
+
+    def _respond(self, answer: Answer) -> Response:
+        body = [answer.body] if answer.body else []
+        headers = ResponseHeaders(answer.headers)
+        response: Response = self.response_class(body, answer.status, headers)
+        response.prepared = len(answer.headers)  # type: ignore[attr-defined]
+        return response
+
+    def after_request(self, response: Response) -> Response:
+        forwarded = request.environ.get(_FORWARDED)
+        if forwarded is not None and self.site.settings.headers:
+            response.headers.add("Cache-Status", f"flask-prerender; {forwarded}")
+        elif isinstance(response, self.response_class) and (
+            len(response.headers) > response.prepared
+        ):
+            _drop_repeats(response)
+        return response
+
+
+def is_rendering() -> bool:
+    """Return whether the current request is a render of ours, and no visitor's."""
+    return bool(request) and current_render(request.environ) is not None
+
+
+def start(site: Site, server: Server) -> None:
+    """Do what a fresh process has to do, beside its first request."""
+    site.is_started = True
+    if not site.output.is_dir():
+        return
+    thread = threading.Thread(
+        target=_tidy_and_prewarm, args=(site, server), name="prerender-start", daemon=True
+    )
+    thread.start()
+
+
+def _tidy_and_prewarm(site: Site, server: Server) -> None:
+    started = time.perf_counter()
+    count = 0
+    try:
+        if site.settings.prewarm not in ("none", 0):
+            for page in site.store.pages():
+                full = site.memory.weight > site.memory.limit * 9 // 10
+                if full or count == site.settings.prewarm:
+                    break
+                count += server.load(page.key)
+            duration = time.perf_counter() - started
+            signals.send(signals.pages_prewarmed, site.app, count=count, duration=duration)
+        site.store.sweep()
+    except StoreError as error:
+        site.complain("store", "the store could not be prepared after the start: %s", error)
+
+
+def _forward(environ: dict[str, t.Any], status: str) -> None:
+    environ[_FORWARDED] = status
+
+
+def _drop_repeats(response: t.Any) -> None:
+    """Take away what an ``after_request`` function added to the stored headers a second time.
+
+    The stored page has been through these functions once already, when it was rendered.
+    """
+    counts: dict[tuple[str, str], int] = {}
+    pairs = list(response.headers)
+    stored = pairs[: response.prepared]
+    for pair in stored:
+        counts[pair] = counts.get(pair, 0) + 1
+    kept = list(stored)
+    for pair in pairs[response.prepared :]:
+        if pair not in counts:
+            kept.append(pair)
+    response.headers = ResponseHeaders(kept)
+
+
+def _response_class(base: type[Response]) -> t.Any:
+    """Return the class of stored answers: an instance of the app's own response class, so that
+    Flask takes it as it is, and ``after_request`` functions find what they expect."""
+
+    class StoredResponse(base):  # type: ignore[misc, valid-type]
+        prepared = 0
+
+        def get_wsgi_headers(self, environ: t.Any) -> ResponseHeaders:
+            headers: ResponseHeaders = super().get_wsgi_headers(environ)
+            if "Set-Cookie" in headers:
+                # The session, or an after_request function, gives this visitor a cookie. The page
+                # is everybody's, the answer is not: no cache on the way may keep it.
+                headers["Cache-Control"] = "private, no-store"
+            return headers
+
+    return StoredResponse

@@ -1,0 +1,318 @@
+"""What a page is: its facts, its freshness, its key, and the file it is written to.
+
+Values and pure rules only: nothing here reads a clock, a file or a request.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import asdict
+from dataclasses import dataclass
+from dataclasses import field
+from email.utils import formatdate
+from typing import Any
+from typing import Literal
+from urllib.parse import quote
+from urllib.parse import unquote
+from urllib.parse import urlencode
+
+IDENTITY = "identity"
+
+#: What is added to a file name, and to an ETag, for an encoded variant.
+SUFFIXES = {IDENTITY: "", "gzip": "gz", "br": "br", "zstd": "zst"}
+
+State = Literal["fresh", "stale", "expired"]
+Style = Literal["dir_index", "file"]
+
+_TEN_YEARS = 10 * 365 * 86400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """One encoding of a page's body: its coding, SHA-256 in hex, and size in bytes."""
+
+    encoding: str
+    digest: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """The facts of one stored page. Times are seconds since the epoch, spans are seconds."""
+
+    key: str
+    #: The URL rule and the endpoint that answered.
+    rule: str
+    endpoint: str
+    #: Where the public tree has the page, relative, with forward slashes.
+    file: str
+    status: int
+    headers: tuple[tuple[str, str], ...]
+    #: ``identity`` first, then what compressed well.
+    variants: tuple[Variant, ...]
+    tags: tuple[str, ...]
+    #: The revision that stood when the render began.
+    revision: int
+    #: ``"build"`` or ``"visit"``: who asked for the page first.
+    origin: str
+    #: The number of the build that last made or checked the page; 0 for first visits.
+    build: int
+    #: When these bytes were first made, when the body last changed, when it was last confirmed.
+    generated_at: float
+    changed_at: float
+    checked_at: float
+    revalidate: float | None = None
+    expire: float | None = None
+    #: What the enumerator says of the content's age, for the sitemap.
+    last_modified: float | None = None
+    #: Which compressors were at hand, so that a new one is noticed.
+    compressors: str = ""
+    #: The rest of the mark, for the manifest and the sitemap.
+    options: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def identity(self) -> Variant:
+        return self.variants[0]
+
+    @property
+    def size(self) -> int:
+        """Bytes of all variants together."""
+        return sum(variant.size for variant in self.variants)
+
+    @property
+    def mimetype(self) -> str:
+        for name, value in self.headers:
+            if name.lower() == "content-type":
+                return value.partition(";")[0].strip().lower()
+        return ""
+
+    def age(self, now: float) -> float:
+        return now - self.checked_at
+
+    def state(self, now: float) -> State:
+        """Return whether the page is fresh, stale or expired at `now`.
+
+        A page from the future, or one older than ten years, has met a clock that was set: it is
+        stale whatever its spans say, so that it is made again and never frozen.
+        """
+        if self.revalidate is None and self.expire is None:
+            return "fresh"
+        age = self.age(now)
+        if age < 0 or age > _TEN_YEARS:
+            return "stale"
+        if self.expire is not None and age >= self.expire:
+            return "expired"
+        if self.revalidate is not None and age >= self.revalidate:
+            return "stale"
+        return "fresh"
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), separators=(",", ":"), ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> Page:
+        """Read what :meth:`to_json` wrote.
+
+        :raises ValueError: the text is not a page.
+        """
+        try:
+            facts = json.loads(text)
+            facts["headers"] = tuple((name, value) for name, value in facts["headers"])
+            facts["variants"] = tuple(Variant(**variant) for variant in facts["variants"])
+            facts["tags"] = tuple(facts["tags"])
+            page = cls(**facts)
+        except (TypeError, KeyError, AttributeError) as error:
+            raise ValueError(f"not a page: {error}") from error
+        if not page.variants or page.variants[0].encoding != IDENTITY:
+            raise ValueError("not a page: no identity variant")
+        return page
+
+
+def digest(body: bytes) -> str:
+    """Return the SHA-256 of `body` in hex: the name its bytes are stored under."""
+    return hashlib.sha256(body).hexdigest()
+
+
+def http_date(moment: float) -> str:
+    return formatdate(moment, usegmt=True)
+
+
+# Keys. A key is the URL as one would type it: the canonical path, percent-encoded in one way
+# only; "?" and the declared query parameters, sorted; "//host" before it where hosts differ.
+
+_SAFE = "/:@!$&'()*+,;=~"
+_PLAIN_PATH = re.compile(r"(?:/[A-Za-z0-9_~!$&'()*+,;=:@-][A-Za-z0-9._~!$&'()*+,;=:@-]*)+/?\Z|/\Z")
+_HOST = re.compile(r"(?:[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?\Z")
+_FORBIDDEN = re.compile(r"[\x00-\x1f\x7f\\]")
+_KEY_BYTES = 2000
+
+
+def path_key(raw_path: str) -> str | None:
+    """Return the key's path for a WSGI ``PATH_INFO``, or ``None`` when it must not be stored.
+
+    Refused are bytes that are not UTF-8, control characters, backslashes, empty segments, and
+    ``.`` and ``..``: no two different paths may share a key, and none may name a place outside.
+    """
+    if _PLAIN_PATH.match(raw_path):
+        return raw_path if len(raw_path) <= _KEY_BYTES else None
+    try:
+        path = raw_path.encode("latin-1").decode("utf-8")
+    except (UnicodeDecodeError, UnicodeEncodeError):
+        return None
+    if not path.startswith("/") or _FORBIDDEN.search(path):
+        return None
+    segments = path[1:].split("/")
+    if segments[-1] == "":
+        segments.pop()
+    if any(segment in ("", ".", "..") for segment in segments):
+        return None
+    key = quote(path, safe=_SAFE)
+    return key if len(key) <= _KEY_BYTES else None
+
+
+def make_key(raw_path: str, query: Iterable[tuple[str, str]] = (), host: str = "") -> str | None:
+    """Return the page key, or ``None`` when such a URL is never stored.
+
+    :param raw_path: the path as WSGI gives it: the bytes of its UTF-8, read as latin-1.
+    :param query: the declared parameters of the request, in the order they came.
+    :param host: lower case, only for apps whose pages differ by host.
+    """
+    key = path_key(raw_path)
+    if key is None:
+        return None
+    if query:
+        pairs = sorted(query, key=lambda pair: pair[0])
+        try:
+            encoded = urlencode(pairs, quote_via=quote)
+        except UnicodeEncodeError:
+            return None
+        key = f"{key}?{encoded}" if encoded else key
+    if host:
+        if not _HOST.match(host):
+            return None
+        key = f"//{host}{key}"
+    return key if len(key) <= _KEY_BYTES else None
+
+
+def split_key(key: str) -> tuple[str, str, str]:
+    """Return host (or ``""``), percent-encoded path, and query string of a key."""
+    host = ""
+    if key.startswith("//"):
+        host, slash, rest = key[2:].partition("/")
+        key = slash + rest
+    path, _, query = key.partition("?")
+    return host, path, query
+
+
+def wsgi_path(path: str) -> str:
+    """Return a percent-encoded path as WSGI's ``PATH_INFO``."""
+    return unquote(path, "latin-1")
+
+
+# Files. The mapping is the same on every operating system and gives names that are safe on all:
+# lower case letters, digits and ``._-`` stand for themselves, everything else is percent-encoded,
+# so ``/About`` and ``/about`` never meet on a disk that folds case. ``~`` is never a character of
+# a path, only ever our own mark: for a query, a host, or a name too long.
+
+_EXTENSIONS = {
+    "text/html": ("html", "htm"),
+    "application/xhtml+xml": ("xhtml",),
+    "application/json": ("json",),
+    "application/ld+json": ("jsonld",),
+    "application/feed+json": ("json",),
+    "application/manifest+json": ("webmanifest", "json"),
+    "application/xml": ("xml",),
+    "text/xml": ("xml",),
+    "application/rss+xml": ("rss", "xml"),
+    "application/atom+xml": ("atom", "xml"),
+    "text/plain": ("txt",),
+    "text/markdown": ("md",),
+    "text/csv": ("csv",),
+    "text/css": ("css",),
+    "text/javascript": ("js", "mjs"),
+    "application/javascript": ("js",),
+    "text/calendar": ("ics",),
+    "image/svg+xml": ("svg",),
+    "image/png": ("png",),
+    "image/jpeg": ("jpg", "jpeg"),
+    "application/pdf": ("pdf",),
+}
+#: What the name of a page's file may end in, before the suffix of a variant.
+LEAF_SUFFIXES = frozenset({"bin"}.union(*_EXTENSIONS.values()))
+#: Suffixes of our own variants: a page called ``/a.gz`` must not look like the variant of ``/a``.
+_VARIANT_SUFFIXES = frozenset(suffix for suffix in SUFFIXES.values() if suffix)
+_RESERVED = re.compile(r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\.|\Z)")
+_UNSAFE = re.compile(rb"[^a-z0-9._-]")
+_SEGMENT_BYTES = 200
+_FILE_BYTES = 1000
+
+
+def file_for(key: str, mimetype: str, style: Style) -> str | None:
+    """Return where the public tree has a page, relative, or ``None`` when the name is too long.
+
+    ``dir_index`` writes ``/about`` to ``about/index.html``, ``file`` writes it to ``about.html``.
+    A last segment that already has the extension of its type keeps its name: ``/feed.xml`` is
+    ``feed.xml``. Two keys share a file only if they differ in a trailing slash alone, which the
+    store refuses as a collision.
+    """
+    host, path, query = split_key(key)
+    segments = [unquote(segment) for segment in path.strip("/").split("/")] if path != "/" else []
+    extensions = _EXTENSIONS.get(mimetype, ("bin",))
+    mark = f"~~{_encode(query)}" if query else ""
+    parts = [_shorten(f"~{_encode(host)}", "")] if host else []
+    stem, _, suffix = segments[-1].rpartition(".") if segments else ("", "", "")
+    if stem.strip(".") and suffix in extensions and not path.endswith("/"):
+        segments.pop()
+        leaf = _leaf(stem)
+    elif style == "file" and segments:
+        last = segments.pop()
+        leaf = _directory(last) if segments or last != "index" else _leaf(last)
+        suffix = extensions[0]
+    else:
+        leaf, suffix = "index", extensions[0]
+    parts += [_directory(segment) for segment in segments]
+    parts.append(_shorten(leaf + mark, f".{suffix}"))
+    file = "/".join(parts)
+    return file if len(file) <= _FILE_BYTES else None
+
+
+def _encode(text: str) -> str:
+    return _UNSAFE.sub(lambda found: b"%%%02x" % found[0][0], text.encode()).decode("ascii")
+
+
+def _segment(text: str) -> str:
+    """Encode one segment so that no operating system sees more in it than a name."""
+    name = _encode(text)
+    if _RESERVED.match(name):
+        name = f"%{ord(name[0]):02x}{name[1:]}"
+    if name.startswith("."):
+        name = f"%2e{name[1:]}"
+    if name.endswith("."):
+        name = f"{name[:-1]}%2e"
+    return name
+
+
+def _directory(text: str) -> str:
+    """Encode a segment that becomes a directory: it never looks like one of our files, so
+    ``/feed.xml`` and ``/feed.xml/old`` both have a place."""
+    name = _segment(text)
+    stem, dot, suffix = name.rpartition(".")
+    # The last two: a variant of a user's own coding may be called x.html.lzma.
+    if dot and (suffix in _VARIANT_SUFFIXES or LEAF_SUFFIXES.intersection(name.split(".")[-2:])):
+        name = f"{stem}%2e{suffix}"
+    return _shorten(name, "")
+
+
+def _leaf(stem: str) -> str:
+    """Encode the stem of a file that keeps its name; ``index`` belongs to the directory."""
+    name = _segment(stem)
+    return f"%69{name[1:]}" if name == "index" else name
+
+
+def _shorten(name: str, suffix: str) -> str:
+    if len(name) + len(suffix) <= _SEGMENT_BYTES:
+        return name + suffix
+    return f"{name[:100]}~{hashlib.sha256(name.encode()).hexdigest()[:32]}{suffix}"

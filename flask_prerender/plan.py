@@ -1,0 +1,136 @@
+"""What a build is to make: every URL once, in order, held on disk and not in memory."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from urllib.parse import unquote
+
+from .marks import Mark
+from .page import make_key
+from .page import split_key
+from .problems import Problem
+from .render import request_environ
+from .routes import Target
+from .site import Site
+
+_WILDCARDS = frozenset("*?[")
+
+
+class Plan:
+    """The URLs of a build.
+
+    :param paths: only these URLs, exact or with shell wildcards. An exact one may be a page that no
+        enumerator lists.
+    :param tags: only pages with one of these tags.
+    """
+
+    def __init__(self, site: Site, paths: Sequence[str] = (), tags: Sequence[str] = ()) -> None:
+        self._site = site
+        self._paths = [_normal(path) for path in paths]
+        self._tags = frozenset(tags)
+        self._marks: list[Mark] = []
+        self._numbers: dict[int, int] = {}
+        self.problems: list[Problem] = []
+        #: Paths that were asked for and belong to no marked route.
+        self.unknown: list[str] = []
+        # "" is a private database on disk that vanishes with its connection.
+        self._urls = sqlite3.connect("", check_same_thread=False, isolation_level=None)
+        self._urls.execute(
+            "CREATE TABLE urls (n INTEGER PRIMARY KEY, key TEXT UNIQUE, rule TEXT, endpoint TEXT,"
+            " tags TEXT, last_modified REAL, mark INTEGER)"
+        )
+
+    @property
+    def is_full(self) -> bool:
+        """Whether every page of the site is meant."""
+        return not self._paths and not self._tags
+
+    def __len__(self) -> int:
+        count: int = self._urls.execute("SELECT count(*) FROM urls").fetchone()[0]
+        return count
+
+    def __contains__(self, key: str) -> bool:
+        return self._urls.execute("SELECT 1 FROM urls WHERE key = ?", (key,)).fetchone() is not None
+
+    def __iter__(self) -> Iterator[Target]:
+        last = 0
+        while rows := self._urls.execute(
+            "SELECT n, key, rule, endpoint, tags, last_modified, mark FROM urls WHERE n > ?"
+            " ORDER BY n LIMIT 500",
+            (last,),
+        ).fetchall():
+            for _, key, rule, endpoint, tags, last_modified, number in rows:
+                mark = self._marks[number]
+                yield Target(key, rule, endpoint, mark, tuple(json.loads(tags)), last_modified)
+            last = rows[-1][0]
+
+    def fill(self) -> None:
+        """Ask every enumerator. Run it where the app's context may be pushed."""
+        self._urls.execute("BEGIN")
+        with self._site.app.app_context():
+            for target in self._site.routes.targets(self.problems.append):
+                if self._is_wanted(target):
+                    self._add(target)
+            for path in self._paths:
+                self._add_exact(path)
+        self._urls.execute("COMMIT")
+
+    def close(self) -> None:
+        self._urls.close()
+
+    def _is_wanted(self, target: Target) -> bool:
+        if self._tags and self._tags.isdisjoint(target.tags):
+            return False
+        if not self._paths:
+            return True
+        return any(_fits(target.key, path) for path in self._paths)
+
+    def _add(self, target: Target) -> None:
+        number = self._numbers.get(id(target.mark))
+        if number is None:
+            number = self._numbers[id(target.mark)] = len(self._marks)
+            self._marks.append(target.mark)
+        self._urls.execute(
+            "INSERT OR IGNORE INTO urls (key, rule, endpoint, tags, last_modified, mark)"
+            " VALUES (?, ?, ?, ?, ?, ?)",
+            (
+                target.key,
+                target.rule,
+                target.endpoint,
+                json.dumps(target.tags),
+                target.last_modified,
+                number,
+            ),
+        )
+
+    def _add_exact(self, path: str) -> None:
+        """Add a page that was asked for by name, as a first visit would find it."""
+        if not _WILDCARDS.isdisjoint(path):
+            if not any(_fits(target.key, path) for target in self):
+                self.unknown.append(path)
+            return
+        if path in self:
+            return
+        target = self._site.routes.match(request_environ(self._site, path), path)
+        if target is None:
+            self.unknown.append(path)
+        elif not self._tags or not self._tags.isdisjoint(target.tags):
+            self._add(target)
+
+
+def _normal(path: str) -> str:
+    """Return a path as a user types it in the form that keys have."""
+    if not _WILDCARDS.isdisjoint(path):
+        return path
+    host, plain, query = split_key(path)
+    pairs = [tuple(pair.partition("=")[::2]) for pair in query.split("&") if pair]
+    raw = unquote(plain).encode().decode("latin-1")
+    return make_key(raw, [(unquote(n), unquote(v)) for n, v in pairs], host) or path
+
+
+def _fits(key: str, path: str) -> bool:
+    return key == path or fnmatchcase(key, path) or fnmatchcase(unquote(key), path)

@@ -1,0 +1,213 @@
+"""One page rendered, judged, compressed, stored, announced: the one way a page comes to be."""
+
+from __future__ import annotations
+
+import traceback
+import typing as t
+from collections.abc import Mapping
+from dataclasses import dataclass
+from dataclasses import replace
+
+from . import signals
+from .compress import compress
+from .compress import signature
+from .errors import BlobMissingError
+from .errors import CollisionError
+from .errors import StoreError
+from .gate import is_failure
+from .gate import judge
+from .gate import stored_headers
+from .gate import Verdict
+from .page import digest
+from .page import file_for
+from .page import IDENTITY
+from .page import Page
+from .page import Variant
+from .render import Render
+from .render import render
+from .routes import Target
+from .site import Site
+
+Result = t.Literal["published", "unchanged", "refused", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one URL.
+
+    :ivar result: ``published`` (stored, new or changed), ``unchanged`` (the same bytes as before),
+        ``refused`` (by the gate: `reason` says why), ``failed`` (the view, or the store).
+    :ivar where: for a failure, the last frame in the app's own code.
+    """
+
+    key: str
+    endpoint: str
+    rule: str
+    result: Result
+    reason: str = ""
+    detail: str = ""
+    where: str = ""
+    duration: float = 0.0
+    page: Page | None = None
+
+    @property
+    def is_stored(self) -> bool:
+        return self.page is not None
+
+
+def publish(
+    site: Site, target: Target, *, origin: str, build: int = 0, announce: bool = True
+) -> Outcome:
+    """Make one page, and store it if it may be.
+
+    Whatever goes wrong, what was stored before is still whole afterwards. Only a view that now says
+    ``private`` or ``no-store`` takes its page away.
+
+    :param origin: ``"build"`` or ``"visit"``.
+    :param announce: tell other processes at once. A build tells them of many pages together.
+    """
+    revision = site.coordination.revision()
+    done = render(site, target.key, revision)
+    verdict = _judge(site, target, done)
+    if not verdict:
+        return _turn_down(site, target, done, verdict)
+    try:
+        page, unchanged = _store(site, target, done, origin, build)
+        if announce and not (unchanged and page.revalidate is None and page.expire is None):
+            site.coordination.advance()
+    except CollisionError as error:
+        return _turn_down(site, target, done, Verdict("collision", str(error)))
+    except StoreError as error:
+        return _turn_down(site, target, done, Verdict("store", str(error)))
+    signals.send(
+        signals.page_published,
+        site.app,
+        key=page.key,
+        page=page,
+        changed=not unchanged,
+        duration=done.duration,
+    )
+    return _outcome(target, done, "unchanged" if unchanged else "published", page=page)
+
+
+def _judge(site: Site, target: Target, done: Render) -> Verdict:
+    verdict = judge(site, done, target.mark)
+    if verdict and done.endpoint and done.endpoint != target.endpoint:
+        return Verdict(
+            "mismatch",
+            f"listed for {target.endpoint}, but answered by {done.endpoint} ({done.rule})",
+        )
+    return verdict
+
+
+def _turn_down(site: Site, target: Target, done: Render, verdict: Verdict) -> Outcome:
+    if verdict.reason in ("private", "no-store"):
+        _take_away(site, target.key, verdict.reason)
+    failed = is_failure(verdict) or verdict.reason in ("store", "collision")
+    signals.send(
+        signals.page_refused,
+        site.app,
+        key=target.key,
+        reason=verdict.reason,
+        detail=verdict.detail,
+    )
+    return _outcome(
+        target, done, "failed" if failed else "refused", verdict, last_frame(site, done)
+    )
+
+
+def _take_away(site: Site, key: str, reason: str) -> None:
+    """Remove a page whose view has declared it personal."""
+    try:
+        removed = site.store.delete([key])
+        if removed:
+            site.coordination.advance()
+    except StoreError as error:
+        site.memory.drop(key)
+        site.complain("store", "%s is %s now and could not be removed: %s", key, reason, error)
+        return
+    if removed:
+        signals.send(signals.page_removed, site.app, key=key, reason=reason)
+
+
+def _outcome(
+    target: Target,
+    done: Render,
+    result: Result,
+    verdict: Verdict | None = None,
+    where: str = "",
+    page: Page | None = None,
+) -> Outcome:
+    reason, detail = ("", "") if verdict is None else (verdict.reason, verdict.detail)
+    return Outcome(
+        target.key, target.endpoint, target.rule, result, reason, detail, where, done.duration, page
+    )
+
+
+def _store(site: Site, target: Target, done: Render, origin: str, build: int) -> tuple[Page, bool]:
+    """Store a judged render, and return its page and whether it is what was stored before."""
+    previous = site.store.get(target.key)
+    page = _page(site, target, done, origin, build)
+    if previous is not None and origin == "visit":
+        page = replace(page, origin=previous.origin, build=previous.build)
+    if previous is not None and previous.identity.digest == page.identity.digest:
+        page = replace(page, changed_at=previous.changed_at)
+        same = previous.headers == page.headers and previous.status == page.status
+        if previous.compressors == page.compressors:
+            generated_at = previous.generated_at if same else page.generated_at
+            known = replace(page, variants=previous.variants, generated_at=generated_at)
+            try:
+                site.store.put(known, {})
+                return known, same
+            except BlobMissingError:
+                pass  # somebody took a body away: all of them are written again below
+    bodies = {IDENTITY: done.body} | compress(
+        done.body, page.mimetype, site.compressors, site.settings.compress_min_bytes
+    )
+    page = replace(page, variants=_variants(bodies))
+    site.store.put(page, bodies)
+    return page, False
+
+
+def _page(site: Site, target: Target, done: Render, origin: str, build: int) -> Page:
+    now = site.clock()
+    page = Page(
+        key=target.key,
+        rule=target.rule,
+        endpoint=target.endpoint,
+        file="",
+        status=done.status,
+        headers=stored_headers(site, done, target.mark),
+        variants=_variants({IDENTITY: done.body}),
+        tags=target.tags,
+        revision=done.revision,
+        origin=origin,
+        build=build,
+        generated_at=now,
+        changed_at=now,
+        checked_at=now,
+        revalidate=target.mark.revalidate,
+        expire=target.mark.expire,
+        last_modified=target.last_modified,
+        compressors=signature(site.compressors),
+        options=target.mark.options(),
+    )
+    file = file_for(page.key, page.mimetype, site.style)
+    if file is None:
+        raise StoreError(f"{page.key}: the file name of this URL would be too long")
+    return replace(page, file=file)
+
+
+def _variants(bodies: Mapping[str, bytes]) -> tuple[Variant, ...]:
+    return tuple(Variant(coding, digest(body), len(body)) for coding, body in bodies.items())
+
+
+def last_frame(site: Site, done: Render) -> str:
+    """Return ``file:line in function`` of the last frame of a failure in the app's own code."""
+    if done.error is None:
+        return ""
+    frames = traceback.extract_tb(done.error.__traceback__)
+    own = [frame for frame in frames if frame.filename.startswith(site.app.root_path)]
+    foreign = [frame for frame in frames if "site-packages" not in frame.filename]
+    chosen = (own or foreign or list(frames))[-1:]
+    return "".join(f"{frame.filename}:{frame.lineno} in {frame.name}" for frame in chosen)

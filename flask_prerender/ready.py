@@ -1,0 +1,160 @@
+"""A page made ready to answer: everything a response needs that does not depend on the request.
+
+It is made when the page enters memory. A request picks a variant and takes a copy of its header
+list; nothing is built but what changes by the second, the life that the page has left.
+"""
+
+from __future__ import annotations
+
+import base64
+import math
+from dataclasses import dataclass
+from http import HTTPStatus
+
+from .page import http_date
+from .page import IDENTITY
+from .page import Page
+from .page import State
+from .page import SUFFIXES
+from .page import Variant
+from .settings import Settings
+
+Headers = list[tuple[str, str]]
+
+#: Own headers of a page that its 304 repeats (RFC 9110, section 15.4.5).
+_IN_304 = frozenset({"cache-control", "cdn-cache-control", "content-location", "expires"})
+
+#: How long a shared cache may keep a stale page: enough to spare us a herd, and too short to pin
+#: an old page for another whole period.
+_STALE_SHARED_SECONDS = 2
+_OVERHEAD = 800
+
+
+@dataclass(slots=True)
+class Sent:
+    """One variant as it is sent: its tag, and the header lists of a 200 and of a 304."""
+
+    variant: Variant
+    etag: str
+    #: The parts that never change, and the lists with the parts that do.
+    fixed: Headers
+    fixed_304: Headers
+    ok: Headers
+    not_modified: Headers
+    body: bytes | None = None
+
+
+class Ready:
+    """One page in memory.
+
+    :ivar revision: the revision at which this was known to be what is stored.
+    :ivar begins, ends: the moments between which the header lists are true.
+    :ivar used: whether it was asked for since memory last made room.
+    """
+
+    __slots__ = (
+        "begins", "bots_only", "ends", "etags", "page", "revision", "sent", "settings", "state",
+        "status", "used",
+    )  # fmt: skip
+
+    def __init__(self, page: Page, settings: Settings) -> None:
+        self.page = page
+        self.settings = settings
+        self.status = f"{page.status} {HTTPStatus(page.status).phrase.upper()}"
+        self.revision = -1
+        self.begins, self.ends = math.inf, -math.inf
+        self.used = True
+        self.state: State = "fresh"
+        self.bots_only = page.options.get("visitors") == "bots"
+        self.sent = {v.encoding: _sent(page, v, self.bots_only) for v in page.variants}
+        self.etags = tuple(sent.etag for sent in self.sent.values())
+
+    @property
+    def weight(self) -> int:
+        """Bytes this takes, about: the bodies that were loaded, headers, and our own objects."""
+        headers = sum(len(name) + len(value) for name, value in self.page.headers)
+        bodies = sum(len(sent.body) for sent in self.sent.values() if sent.body is not None)
+        return bodies + (headers + _OVERHEAD) * len(self.sent)
+
+    def renew(self, page: Page) -> bool:
+        """Take over the times of a page that is sent with the same bytes and headers, and return
+        whether it is such a page."""
+        old = self.page
+        if (
+            old.variants != page.variants
+            or old.headers != page.headers
+            or old.status != page.status
+            or old.changed_at != page.changed_at
+            or old.options != page.options
+        ):
+            return False
+        self.page = page
+        self.ends = -math.inf
+        return True
+
+    def prepare(self, now: float) -> None:
+        """Write the header lists that are true at `now`, and note until when they are."""
+        page = self.page
+        self.state = page.state(now)
+        changing = _changing(page, self.state, now, self.settings)
+        for sent in self.sent.values():
+            sent.ok = [*sent.fixed, *changing]
+            sent.not_modified = [*sent.fixed_304, *changing]
+        self.begins = now
+        self.ends = math.inf if page.revalidate is None and page.expire is None else now + 1.0
+
+
+def entity_tag(page: Page, encoding: str) -> str:
+    """Return the strong ETag of one variant: what the body is, and how it is coded."""
+    text = base64.urlsafe_b64encode(bytes.fromhex(page.identity.digest)[:16])[:22].decode()
+    suffix = SUFFIXES.get(encoding, encoding)
+    return f'"{text}-{suffix}"' if suffix else f'"{text}"'
+
+
+def _sent(page: Page, variant: Variant, bots_only: bool) -> Sent:
+    vary = ["Accept-Encoding", "User-Agent"] if bots_only else ["Accept-Encoding"]
+    own = []
+    for name, value in page.headers:
+        if name.lower() == "vary":
+            listed = [part.strip() for part in value.split(",")]
+            vary += [v for v in listed if v and v.lower() not in {w.lower() for w in vary}]
+        else:
+            own.append((name, value))
+    etag = entity_tag(page, variant.encoding)
+    tag, varies = ("ETag", etag), ("Vary", ", ".join(vary))
+    fixed = [*own, ("Content-Length", str(variant.size))]
+    if variant.encoding == IDENTITY:
+        fixed.append(("Accept-Ranges", "bytes"))
+    else:
+        fixed.append(("Content-Encoding", variant.encoding))
+    fixed += [tag, ("Last-Modified", http_date(page.changed_at)), varies]
+    fixed_304 = [*(pair for pair in own if pair[0].lower() in _IN_304), tag, varies]
+    return Sent(variant, etag, fixed, fixed_304, [], [])
+
+
+def _changing(page: Page, state: State, now: float, settings: Settings) -> Headers:
+    left = None if page.revalidate is None else math.ceil(page.revalidate - page.age(now))
+    headers: Headers = []
+    if not any(name.lower() == "cache-control" for name, _ in page.headers):
+        headers.append(("Cache-Control", settings.cache_control or _cache_control(page, left, now)))
+    if settings.headers:
+        ttl = "" if left is None else f"; ttl={left}"
+        headers += [
+            ("X-Prerendered", "true"),
+            ("Cache-Status", f"flask-prerender; hit{ttl}"),
+        ]
+    return headers
+
+
+def _cache_control(page: Page, left: int | None, now: float) -> str:
+    """Browsers ask again each time, because nobody can purge them; shared caches may keep a page
+    for the life it has left, restated as it shrinks, since the commonest proxy ignores ``Age``."""
+    if left is None:
+        return "public, max-age=0, must-revalidate"
+    shared = max(1, left) if page.state(now) == "fresh" else _STALE_SHARED_SECONDS
+    text = f"public, max-age=0, s-maxage={shared}"
+    if page.expire is not None and page.revalidate is not None:
+        window = int(min(page.expire - page.revalidate, page.expire - page.age(now)))
+        if window > 0:
+            text += f", stale-while-revalidate={window}"
+    return text

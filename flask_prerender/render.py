@@ -1,0 +1,220 @@
+"""One URL through the whole app, in a clean context.
+
+A render is built from the key and from nothing else. It runs in an empty
+:class:`contextvars.Context`, so that neither ``g`` nor a signed-in user nor any context variable of
+a request around it can be seen, and it is marked by an object in the WSGI environ, which no client
+can send.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import io
+import sys
+import time
+import typing as t
+from collections.abc import Iterable
+from dataclasses import dataclass
+from dataclasses import field
+
+from flask import Flask
+from flask import got_request_exception
+from flask import Request
+
+from . import signals
+from .page import split_key
+from .page import wsgi_path
+from .site import Site
+
+#: The environ key of a render. Only an object of ours counts: headers are texts.
+ENVIRON_KEY = "flask_prerender.render"
+
+#: The keys being rendered around this one, so that a view which asks for its own page is noticed.
+rendering: contextvars.ContextVar[tuple[str, ...]] = contextvars.ContextVar(
+    "flask_prerender_rendering", default=()
+)
+
+_STREAMS = ("text/event-stream", "multipart/x-mixed-replace")
+
+
+@dataclass(slots=True)
+class Render:
+    """One render under way, and afterwards what came of it.
+
+    :ivar status: 0 while there is no response.
+    :ivar revision: the revision that stood before it began.
+    :ivar stopped: why the body was not read to its end: ``"size"``, ``"timeout"`` or ``"stream"``.
+    :ivar error: what the view raised.
+    :ivar reads: what the view read of a visitor that no render has: ``"cookies"``,
+        ``"authorization"``, ``"query"``.
+    """
+
+    key: str
+    revision: int
+    deadline: float
+    status: int = 0
+    headers: list[tuple[str, str]] = field(default_factory=list)
+    body: bytes = b""
+    duration: float = 0.0
+    stopped: str = ""
+    error: BaseException | None = None
+    reads: set[str] = field(default_factory=set)
+    rule: str = ""
+    endpoint: str = ""
+    #: Set when Flask has opened the session and matched the URL: from here on, what is read is
+    #: read by the app and not by its framework.
+    is_dispatched: bool = False
+
+    @property
+    def failed(self) -> bool:
+        return self.error is not None or self.status >= 500 or self.stopped == "timeout"
+
+
+def render(site: Site, key: str, revision: int) -> Render:
+    """Render one URL, and return what the app answered. Never raises what a view raises."""
+    done = Render(key, revision, time.monotonic() + site.settings.timeout)
+    chain = (*rendering.get(), key)
+    signals.send(signals.render_started, site.app, key=key)
+    started = time.perf_counter()
+    contextvars.Context().run(_run, site, done, chain)
+    done.duration = time.perf_counter() - started
+    if done.failed:
+        signals.send(
+            signals.render_failed, site.app, key=key, error=done.error, duration=done.duration
+        )
+    else:
+        signals.send(
+            signals.render_finished,
+            site.app,
+            key=key,
+            status=done.status,
+            size=len(done.body),
+            duration=done.duration,
+        )
+    return done
+
+
+def _run(site: Site, done: Render, chain: tuple[str, ...]) -> None:
+    rendering.set(chain)
+    written: list[bytes] = []
+
+    def start_response(
+        status: str, headers: list[tuple[str, str]], exc_info: t.Any = None
+    ) -> t.Callable[[bytes], None]:
+        done.status = int(status.split(" ", 1)[0])
+        done.headers = list(headers)
+        return written.append
+
+    try:
+        environ = request_environ(site, done.key)
+        environ[ENVIRON_KEY] = done
+        body = site.app(environ, start_response)
+        try:
+            done.body = _read(done, body, written, site.settings.max_page_bytes)
+        finally:
+            if hasattr(body, "close"):
+                body.close()
+    except (KeyboardInterrupt, GeneratorExit):
+        raise
+    except BaseException as error:
+        # With TESTING or DEBUG, Flask lets the view's exception through. SystemExit in a view is
+        # its failure too, not the end of our thread.
+        done.error = error
+
+
+def _read(done: Render, body: Iterable[bytes], written: list[bytes], limit: int) -> bytes:
+    content_type = next((v for n, v in done.headers if n.lower() == "content-type"), "")
+    if content_type.startswith(_STREAMS):
+        done.stopped = "stream"
+        return b""
+    chunks = written
+    size = sum(map(len, chunks))
+    for chunk in body:
+        chunks.append(chunk)
+        size += len(chunk)
+        if size > limit:
+            done.stopped = "size"
+        elif time.monotonic() > done.deadline:
+            done.stopped = "timeout"
+        else:
+            continue
+        return b""
+    if size > limit:
+        done.stopped = "size"
+    elif time.monotonic() > done.deadline:
+        done.stopped = "timeout"
+    return b"".join(chunks)
+
+
+def request_environ(site: Site, key: str) -> dict[str, t.Any]:
+    """Return the WSGI environ of a GET for `key` by the configured visitor."""
+    host, path, query = split_key(key)
+    environ = site.render_environ.copy()
+    if host:
+        name, _, port = host.partition(":")
+        environ["HTTP_HOST"] = host
+        environ["SERVER_NAME"] = name
+        environ["SERVER_PORT"] = port or environ["SERVER_PORT"]
+    environ["PATH_INFO"] = wsgi_path(path)
+    environ["QUERY_STRING"] = query
+    environ["REQUEST_URI"] = environ["RAW_URI"] = f"{path}?{query}" if query else path
+    environ["wsgi.input"] = io.BytesIO()
+    environ["wsgi.errors"] = sys.stderr
+    return environ
+
+
+def current_render(environ: t.Mapping[str, t.Any]) -> Render | None:
+    """Return the render that a request belongs to, or ``None`` for a visitor's request."""
+    found = environ.get(ENVIRON_KEY)
+    return found if isinstance(found, Render) else None
+
+
+def watch(app: Flask) -> None:
+    """Let renders of `app` record what a view raised and what it read of its visitor."""
+    got_request_exception.connect(_remember_error, app, weak=False)
+    app.request_class = _recording(app.request_class)
+
+
+def _remember_error(sender: Flask, exception: BaseException, **extra: t.Any) -> None:
+    from flask import request
+
+    done = current_render(request.environ)
+    if done is not None:
+        done.error = exception
+
+
+def _recording(base: type[Request]) -> type[Request]:
+    """Return a request class whose renders notice reads of what no render has.
+
+    ``cookies``, ``args`` and ``authorization`` are cached by Werkzeug on the instance at the first
+    read, so an ordinary request pays for this once each.
+    """
+
+    def note(request: Request, name: str) -> None:
+        done = current_render(request.environ)
+        if done is not None and done.is_dispatched:
+            done.reads.add(name)
+
+    def noting(attribute: str, name: str) -> property:
+        def read(self: Request) -> t.Any:
+            note(self, name)
+            return getattr(super(recording, self), attribute)
+
+        def write(self: Request, value: t.Any) -> None:
+            getattr(base, attribute).__set__(self, value)
+
+        return property(read, write, doc=getattr(base, attribute).__doc__)
+
+    recording = type(
+        base.__name__,
+        (base,),
+        {
+            "__module__": base.__module__,
+            "__qualname__": base.__qualname__,
+            "__doc__": base.__doc__,
+            "cookies": noting("cookies", "cookies"),
+            "args": noting("args", "query"),
+            "authorization": noting("authorization", "authorization"),
+        },
+    )
+    return t.cast("type[Request]", recording)

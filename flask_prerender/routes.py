@@ -1,0 +1,313 @@
+"""Which routes are marked, and which URLs a marked route has."""
+
+from __future__ import annotations
+
+import typing as t
+from collections.abc import Callable
+from collections.abc import Iterable
+from collections.abc import Iterator
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from datetime import UTC
+from fnmatch import fnmatchcase
+
+from flask import Blueprint
+from flask import Flask
+from werkzeug.exceptions import HTTPException
+from werkzeug.routing import Rule
+
+from .errors import MarkError
+from .errors import RouteError
+from .marks import build_mark
+from .marks import check_options
+from .marks import LastModified
+from .marks import left_on
+from .marks import Mark
+from .marks import Values
+from .page import make_key
+from .page import wsgi_path
+from .problems import empty
+from .problems import failing_enumerator
+from .problems import Problem
+from .problems import unlisted
+from .problems import unstorable
+from .settings import Settings
+
+Select = Callable[[Rule, Callable[..., t.Any]], Mapping[str, t.Any] | bool | None]
+#: A group of routes: a blueprint or an endpoint pattern, and the options of its mark.
+Group = tuple[str, Mapping[str, t.Any] | bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One URL of a marked route, ready to be rendered."""
+
+    key: str
+    rule: str
+    endpoint: str
+    mark: Mark
+    tags: tuple[str, ...] = ()
+    last_modified: float | None = None
+
+
+class Routes:
+    """The marked routes of one app."""
+
+    def __init__(self, app: Flask, settings: Settings, select: Select | None) -> None:
+        self._app = app
+        self._settings = settings
+        self._select = select
+        self._groups: list[Group] = []
+        # A Rule is not hashable; those of a URL map live as long as the map, so ids name them.
+        self._blocks: dict[int, dict[str, t.Any]] = {}
+        self._marks: dict[tuple[int, tuple[int, ...]], Mark | None] = {}
+        self._patterns = [
+            (pattern, _normal(options, f"PRERENDER_RULES[{pattern!r}]"))
+            for pattern, options in sorted(settings.rules.items(), key=_specificity)
+        ]
+
+    def add_group(self, group: Group) -> None:
+        self._groups.append(group)
+        self.forget()
+
+    def add_block(self, rules: Iterable[Rule], options: dict[str, t.Any]) -> None:
+        for rule in rules:
+            self._blocks[id(rule)] = {**options, **self._blocks.get(id(rule), {})}
+        self.forget()
+
+    def forget(self) -> None:
+        """Drop resolved marks; they are found again when asked for."""
+        self._marks.clear()
+
+    def mark_for(self, rule: Rule, path: str) -> Mark | None:
+        """Return the mark of a route at a path, or ``None`` when it is not marked."""
+        # One mark for each route and set of patterns, however many paths there are.
+        patterns = self._patterns and tuple(
+            n for n, (pattern, _) in enumerate(self._patterns) if fnmatchcase(path, pattern)
+        )
+        known = (id(rule), patterns or ())
+        try:
+            return self._marks[known]
+        except KeyError:
+            return self._marks.setdefault(known, self._resolve(rule, known[1]))
+
+    def _resolve(self, rule: Rule, patterns: tuple[int, ...]) -> Mark | None:
+        view = self._app.view_functions.get(rule.endpoint)
+        if view is None or not _is_page(rule):
+            return None
+        configured = [self._patterns[n][1] for n in patterns]
+        if configured and configured[-1] is False:
+            return None  # an operator's No is not overruled by code
+        marked = False
+        options: dict[str, t.Any] = {}
+        for level in (*configured, *self._levels(rule, view)):
+            marked = level is not False
+            if isinstance(level, Mapping):
+                options.update(level)
+        return build_mark(options, self._settings) if marked else None
+
+    def _levels(
+        self, rule: Rule, view: Callable[..., t.Any]
+    ) -> Iterator[Mapping[str, t.Any] | bool]:
+        """Yield what the program says about a route, from the most general to the nearest."""
+        for pattern, options in self._groups:
+            if fnmatchcase(rule.endpoint, pattern):
+                yield options
+        if id(rule) in self._blocks:
+            yield self._blocks[id(rule)]
+        selected = self._select(rule, view) if self._select else None
+        if selected is not None:
+            yield _normal(selected, f"select() for the endpoint {rule.endpoint!r}")
+        own = left_on(view)
+        if own is not None:
+            yield own
+
+    def match(self, environ: Mapping[str, t.Any], key: str) -> Target | None:
+        """Return the marked route that answers a request, or ``None`` when none does."""
+        adapter = self._app.create_url_adapter(self._app.request_class(dict(environ)))
+        if adapter is None:
+            return None
+        try:
+            rule, values = adapter.match(method="GET", return_rule=True)
+        except HTTPException:
+            return None
+        mark = self.mark_for(rule, environ["PATH_INFO"])
+        if mark is None:
+            return None
+        return Target(key, rule.rule, rule.endpoint, mark, mark.tags_for(values))
+
+    def marked_rules(self) -> list[tuple[Rule, Mark]]:
+        """Return every marked rule with its mark, in the order of the URL map."""
+        found = []
+        for rule in self._app.url_map.iter_rules():
+            mark = self.mark_for(rule, rule.rule)
+            if mark is not None:
+                found.append((rule, mark))
+        return found
+
+    def targets(self, on_problem: Callable[[Problem], None]) -> Iterator[Target]:
+        """Yield every URL of every marked route, lazily, telling of problems on the way.
+
+        Run it inside an application context: enumerators ask databases.
+        """
+        marked = self.marked_rules()
+        for endpoint in dict.fromkeys(rule.endpoint for rule, _ in marked):
+            pairs = [(rule, mark) for rule, mark in marked if rule.endpoint == endpoint]
+            plain = [(rule, mark) for rule, mark in pairs if rule.suitable_for({}, "GET")]
+            for rule, _ in plain:
+                yield from self._target(rule, {}, None, on_problem)
+            with_arguments = [pair for pair in pairs if pair not in plain]
+            if with_arguments or pairs[0][1].params is not None:
+                yield from self._enumerated(with_arguments or pairs, marked, on_problem)
+
+    def _enumerated(
+        self,
+        pairs: list[tuple[Rule, Mark]],
+        marked: list[tuple[Rule, Mark]],
+        on_problem: Callable[[Problem], None],
+    ) -> Iterator[Target]:
+        rule, mark = pairs[0]
+        if mark.params is None:
+            if "fallback" not in mark.declared:
+                on_problem(unlisted(rule))
+            return
+        count = 0
+        try:
+            for values, last_modified in self._listed(rule, mark, marked):
+                count += 1
+                yield from self._target(rule, values, last_modified, on_problem)
+        except Exception as error:
+            on_problem(failing_enumerator(rule, error))
+            return
+        if not count:
+            on_problem(empty(rule))
+
+    def _listed(
+        self, rule: Rule, mark: Mark, marked: list[tuple[Rule, Mark]]
+    ) -> Iterator[tuple[dict[str, t.Any], float | None]]:
+        """Yield the arguments of each page of a route, and when its content last changed."""
+        params: t.Any = mark.params
+        if not mark.wants_parent:
+            for item in params() if callable(params) else params:
+                yield _arguments(rule, item)
+            return
+        parent = _parent(rule, marked)
+        for values, _ in self._listed(parent[0], parent[1], marked):
+            for item in params(dict(values)):
+                own, last_modified = _arguments(rule, item)
+                yield {**values, **own}, last_modified
+
+    def _target(
+        self,
+        rule: Rule,
+        values: Values,
+        last_modified: float | None,
+        on_problem: Callable[[Problem], None],
+    ) -> Iterator[Target]:
+        chosen, built = self._build(rule, values)
+        if chosen is None or built is None:
+            raise RouteError(
+                f"{dict(values)!r} does not fit {rule.rule}, which takes "
+                f"{', '.join(sorted(rule.arguments)) or 'no arguments'}."
+            )
+        host, path = built
+        mark = self.mark_for(chosen, wsgi_path(path))
+        if mark is None:
+            return
+        query = [(name, str(values[name])) for name in mark.query if name in values]
+        arguments = {n: v for n, v in values.items() if n in chosen.arguments}
+        arguments |= chosen.defaults or {}
+        key = make_key(wsgi_path(path), query, self.key_host(host))
+        if key is None:
+            on_problem(unstorable(rule, path))
+            return
+        tags = mark.tags_for(arguments)
+        yield Target(key, chosen.rule, chosen.endpoint, mark, tags, last_modified)
+
+    def _build(self, rule: Rule, values: Values) -> tuple[Rule | None, tuple[str, str] | None]:
+        """Build the URL with the rule of the endpoint that Flask's own url_for would take."""
+        for candidate in (rule,) if not values else self._app.url_map.iter_rules(rule.endpoint):
+            if not _is_page(candidate):
+                continue
+            known = {n: v for n, v in values.items() if n in candidate.arguments}
+            if candidate.suitable_for(known, "GET") and set(rule.arguments) <= {
+                *known,
+                *(candidate.defaults or ()),
+            }:
+                return candidate, candidate.build(known, append_unknown=False)
+        return None, None
+
+    def key_host(self, host: str) -> str:
+        """Return the host part of keys: empty unless the app's pages differ by host."""
+        if self._app.url_map.host_matching:
+            return host.lower()
+        if not self._app.subdomain_matching:
+            return ""
+        name = str(self._app.config["SERVER_NAME"] or "localhost").lower()
+        return f"{host.lower()}.{name}" if host else name
+
+
+def _is_page(rule: Rule) -> bool:
+    return (
+        rule.methods is not None
+        and "GET" in rule.methods
+        and not (rule.build_only or rule.alias or rule.redirect_to or rule.websocket)
+    )
+
+
+def _specificity(item: tuple[str, t.Any]) -> tuple[int, int, str]:
+    pattern = item[0]
+    return len(pattern.replace("*", "").replace("?", "")), len(pattern), pattern
+
+
+def _normal(options: Mapping[str, t.Any] | bool, where: str) -> Mapping[str, t.Any] | bool:
+    if isinstance(options, bool):
+        return options
+    if not isinstance(options, Mapping):
+        raise MarkError(f"{where} is {options!r}: a dict of options, True or False is wanted.")
+    return check_options(options, where)
+
+
+def group(target: str | Blueprint, options: Mapping[str, t.Any] | bool) -> Group:
+    """Return the group of a blueprint, or of the endpoints that a pattern matches."""
+    if isinstance(target, Blueprint):
+        return f"{target.name}.*", _normal(options, f"the blueprint {target.name!r}")
+    if not isinstance(target, str):
+        raise MarkError(f"mark_all() takes a blueprint or an endpoint pattern, not {target!r}.")
+    return target, _normal(options, f"mark_all({target!r})")
+
+
+def _parent(rule: Rule, marked: list[tuple[Rule, Mark]]) -> tuple[Rule, Mark]:
+    """Return the marked route whose arguments are part of this one's: the nearest above it."""
+    candidates = [
+        (other, mark)
+        for other, mark in marked
+        if other.arguments < rule.arguments and other.arguments and mark.params is not None
+    ]
+    if not candidates:
+        raise RouteError(
+            "its enumerator takes a parent's arguments, but no marked route with an enumerator has "
+            f"a part of the arguments {', '.join(sorted(rule.arguments))}. Mark such a route, or "
+            "let the enumerator take no argument and yield all of them."
+        )
+    return max(candidates, key=lambda pair: (len(pair[0].arguments), len(pair[0].rule)))
+
+
+def _arguments(rule: Rule, item: t.Any) -> tuple[dict[str, t.Any], float | None]:
+    values, last_modified = item if isinstance(item, tuple) and len(item) == 2 else (item, None)
+    if not isinstance(values, Mapping):
+        raise RouteError(
+            f"its enumerator gave {item!r}; a dict such as "
+            f"{dict.fromkeys(sorted(rule.arguments), '...')} is wanted, "
+            "alone or in a pair with the moment of its last change."
+        )
+    return dict(values), _moment(last_modified)
+
+
+def _moment(value: LastModified) -> float | None:
+    if value is None or isinstance(value, int | float):
+        return None if value is None else float(value)
+    if not isinstance(value, datetime):
+        value = datetime(value.year, value.month, value.day, tzinfo=UTC)
+    return value.timestamp()

@@ -1,0 +1,175 @@
+"""A request met by a stored page: look up, choose a variant, answer.
+
+:func:`answer` is the one core. It takes a WSGI environ and knows nothing of Flask's request, so
+every door calls the same rules.
+"""
+
+from __future__ import annotations
+
+import typing as t
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from . import signals
+from .negotiate import Crawlers
+from .negotiate import Encodings
+from .negotiate import has_it
+from .negotiate import wanted_range
+from .page import IDENTITY
+from .ready import Headers
+from .ready import Ready
+from .ready import Sent
+from .site import Site
+
+Environ = Mapping[str, t.Any]
+
+#: The server's own order of preference: by size.
+ENCODINGS = ("br", "zstd", "gzip")
+
+_NOT_ACCEPTABLE = b"None of the encodings that your Accept-Encoding allows is available.\n"
+
+
+@dataclass(slots=True)
+class Answer:
+    """A whole HTTP answer. `headers` belongs to the receiver and may be changed."""
+
+    status: str
+    headers: Headers
+    body: bytes
+    ready: Ready
+    source: str
+    encoding: str
+
+
+class Server:
+    """What serving needs to know of a site, made once."""
+
+    def __init__(self, site: Site) -> None:
+        self.site = site
+        settings = site.settings
+        more = tuple(c.encoding for c in site.compressors if c.encoding not in ENCODINGS)
+        self.encodings = Encodings((*more, *ENCODINGS), settings.encoding_preference)
+        self.crawlers = Crawlers(settings.bots)
+
+    def answer(self, environ: Environ, key: str) -> Answer | None:
+        """Return the answer that the stored page of `key` gives, or ``None`` when there is none
+        to give: absent, expired, or for crawlers only.
+
+        :raises StoreError: the store cannot be read.
+        """
+        found = self._find(key)
+        if found is None:
+            return None
+        ready, source = found
+        if ready.bots_only and environ.get("HTTP_USER_AGENT", "") not in self.crawlers:
+            return None
+        now = self.site.clock()
+        if not ready.begins <= now < ready.ends:
+            ready.prepare(now)
+        if ready.state == "expired":
+            return None
+        ready.used = True
+        for coding in self.encodings[environ.get("HTTP_ACCEPT_ENCODING")]:
+            sent = ready.sent.get(coding)
+            if sent is not None:
+                return self._send(environ, ready, sent, source)
+        return _not_acceptable(ready, source)
+
+    def _find(self, key: str) -> tuple[Ready, str] | None:
+        """Return the page from memory if it is still what is stored, else from the store."""
+        site = self.site
+        # Before the store is read: what changes meanwhile will be seen at the next request.
+        revision = site.coordination.revision()
+        ready: Ready | None = site.memory.get(key)
+        if ready is not None and ready.revision == revision:
+            return ready, "memory"
+        site.follow_build()
+        page = site.store.get(key)
+        if page is None:
+            site.memory.drop(key)
+            return None
+        if ready is not None and ready.renew(page):
+            ready.revision = revision
+            return ready, "memory"
+        ready = Ready(page, site.settings)
+        ready.revision = revision
+        site.memory.put(key, ready)
+        return ready, "store"
+
+    def _send(self, environ: Environ, ready: Ready, sent: Sent, source: str) -> Answer | None:
+        changed_at = ready.page.changed_at
+        encoding = sent.variant.encoding
+        conditional = "HTTP_IF_NONE_MATCH" in environ or "HTTP_IF_MODIFIED_SINCE" in environ
+        is_200 = ready.page.status == 200
+        if conditional and is_200 and has_it(environ, sent.etag, ready.etags, changed_at):
+            return Answer("304 NOT MODIFIED", sent.not_modified[:], b"", ready, source, encoding)
+        if environ["REQUEST_METHOD"] == "HEAD":
+            return Answer(ready.status, sent.ok[:], b"", ready, source, encoding)
+        body = sent.body if sent.body is not None else self._load(ready, sent)
+        if body is None:
+            return None
+        if "HTTP_RANGE" in environ and encoding == IDENTITY and is_200:
+            return _part(environ, ready, sent, body, source)
+        return Answer(ready.status, sent.ok[:], body, ready, source, encoding)
+
+    def _load(self, ready: Ready, sent: Sent) -> bytes | None:
+        """Read a body from the store, and keep it while there is room."""
+        site = self.site
+        body = site.store.read(ready.page, sent.variant)
+        if body is None:
+            site.memory.drop(ready.page.key)
+            return None
+        sent.body = body
+        if not site.memory.put(ready.page.key, ready):
+            sent.body = None
+        return body
+
+    def load(self, key: str) -> bool:
+        """Bring a page into memory with the variant that browsers take, before it is asked for."""
+        found = self._find(key)
+        if found is None:
+            return False
+        ready, _ = found
+        chosen = next(c for c in self.encodings["br, zstd, gzip"] if c in ready.sent)
+        return self._load(ready, ready.sent[chosen]) is not None
+
+
+def _part(environ: Environ, ready: Ready, sent: Sent, body: bytes, source: str) -> Answer:
+    size = len(body)
+    wanted = wanted_range(environ, sent.etag, ready.page.changed_at, size)
+    if wanted is None:
+        return Answer(ready.status, sent.ok[:], body, ready, source, IDENTITY)
+    headers = [pair for pair in sent.ok if pair[0] != "Content-Length"]
+    if wanted == "unsatisfiable":
+        kept = ("accept-ranges", "cache-control", "etag", "vary", "x-prerendered", "cache-status")
+        headers = [pair for pair in headers if pair[0].lower() in kept]
+        headers += [("Content-Range", f"bytes */{size}"), ("Content-Length", "0")]
+        return Answer("416 RANGE NOT SATISFIABLE", headers, b"", ready, source, IDENTITY)
+    first, stop = wanted
+    headers.append(("Content-Range", f"bytes {first}-{stop - 1}/{size}"))
+    headers.append(("Content-Length", str(stop - first)))
+    return Answer("206 PARTIAL CONTENT", headers, body[first:stop], ready, source, IDENTITY)
+
+
+def _not_acceptable(ready: Ready, source: str) -> Answer:
+    headers = [
+        ("Content-Type", "text/plain; charset=utf-8"),
+        ("Content-Length", str(len(_NOT_ACCEPTABLE))),
+        ("Cache-Control", "no-store"),
+        ("Vary", "Accept-Encoding"),
+    ]
+    return Answer("406 NOT ACCEPTABLE", headers, _NOT_ACCEPTABLE, ready, source, "")
+
+
+def tell(site: Site, answer: Answer) -> None:
+    """Send the signal of an answer."""
+    if signals.page_served.receivers:
+        signals.send(
+            signals.page_served,
+            site.app,
+            key=answer.ready.page.key,
+            source=answer.source,
+            state=answer.ready.state,
+            status=int(answer.status[:3]),
+            encoding=answer.encoding,
+        )

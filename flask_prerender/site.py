@@ -1,0 +1,230 @@
+"""All state of one app: settings, routes, store, memory, coordination, clock."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import threading
+import typing as t
+import weakref
+from collections.abc import Callable
+from collections.abc import Sequence
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from flask import Flask
+
+from .compress import Compressor
+from .coordination.base import Coordination
+from .errors import ConfigError
+from .errors import PrerenderError
+from .flights import Flights
+from .memory import Memory
+from .page import Style
+from .routes import Routes
+from .settings import Settings
+from .stores.base import Store
+
+log = logging.getLogger("flask_prerender")
+
+Clock = Callable[[], float]
+#: Makes the store for a directory.
+OpenStore = Callable[[Path], Store]
+
+_LAST_BUILD = "last-build.json"
+_QUIET_SECONDS = 60.0
+
+
+class Site:
+    """The state of one app, found at ``app.extensions["prerender"]``."""
+
+    def __init__(
+        self,
+        app: Flask,
+        settings: Settings,
+        routes: Routes,
+        *,
+        open_store: OpenStore,
+        coordination: Callable[[Path], Coordination],
+        compressors: Sequence[Compressor],
+        clock: Clock,
+    ) -> None:
+        self.app = app
+        self.settings = settings
+        self.routes = routes
+        self.compressors = tuple(compressors)
+        self.clock = clock
+        self.base_url, self.script_name = _base_url(app, settings)
+        self.render_environ = _render_environ(self.base_url, self.script_name, settings)
+        self.path = _directory(app, settings)
+        self.output = self.path
+        self.style: Style = t.cast(Style, settings.style)
+        self._open_store = open_store
+        self.coordination = coordination(self.path)
+        self.store = open_store(self.path)
+        self._build_mtime = 0
+        self.memory: Memory[t.Any] = Memory(settings.memory_bytes)
+        self.flights: Flights[t.Any] = Flights(settings.max_renders)
+        #: Keys whose response was not stored, and until when nobody need try again.
+        self.unstorable: dict[str, tuple[float, str]] = {}
+        #: Until when the store is left in peace after it failed to write.
+        self.store_rests_until = 0.0
+        self.is_started = False
+        self._complaints: dict[str, tuple[float, int]] = {}
+        self._lock = threading.Lock()
+        _sites.add(self)
+        self.follow_build()
+
+    @property
+    def has_public_url(self) -> bool:
+        """Whether somebody said under which address the site is known."""
+        return self.settings.base_url is not None or bool(self.app.config["SERVER_NAME"])
+
+    @property
+    def serves(self) -> bool:
+        enabled = self.settings.enabled
+        return not self.app.debug if enabled is None else enabled
+
+    @property
+    def public(self) -> Path:
+        """The tree of files that a web server can serve as it stands."""
+        return self.output / "public"
+
+    def complain(self, kind: str, message: str, *args: object, exc_info: bool = False) -> None:
+        """Log one line for each kind of trouble and minute, with the number of those left out."""
+        now = self.clock()
+        with self._lock:
+            since, left_out = self._complaints.get(kind, (float("-inf"), 0))
+            if 0 <= now - since < _QUIET_SECONDS:
+                self._complaints[kind] = (since, left_out + 1)
+                return
+            if len(self._complaints) > 1000:
+                self._complaints.clear()
+            self._complaints[kind] = (now, 0)
+        if left_out:
+            message += f" (and {left_out} more like it)"
+        log.warning(message, *args, exc_info=exc_info)
+
+    def move(self, output: Path, style: str) -> None:
+        """Use another directory and style, as a build does that was told to."""
+        if output != self.output:
+            self.store.close()
+            self.output = output
+            self.store = self._open_store(output)
+            self.memory.clear()
+        self.style = t.cast(Style, style)
+
+    def remember_build(self) -> None:
+        """Write down where the build went and in which style, so that servers look there."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        target = self.path / _LAST_BUILD
+        temporary = target.with_name(f".{target.name}.{os.getpid()}.{os.urandom(4).hex()}")
+        try:
+            temporary.write_text(
+                json.dumps({"output": str(self.output), "style": self.style}) + "\n"
+            )
+            os.replace(temporary, target)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def follow_build(self) -> None:
+        """Look where the last build said it went. Called at the start and when pages changed."""
+        target = self.path / _LAST_BUILD
+        try:
+            mtime = target.stat().st_mtime_ns
+            if mtime == self._build_mtime:
+                return
+            facts = json.loads(target.read_text())
+            output, style = Path(facts["output"]), facts["style"]
+        except FileNotFoundError:
+            return
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            self.complain("last-build", "%s cannot be read: %s", target, error)
+            return
+        self._build_mtime = mtime
+        self.move(output, style)
+
+    def after_fork(self) -> None:
+        """Renew what a forked child must not share with its parent."""
+        self._lock = threading.Lock()
+        self.memory.renew_lock()
+        self.flights.renew_lock()
+        self.store.reopen()
+        self.coordination.reopen()
+        self.is_started = False
+
+    def close(self) -> None:
+        self.store.close()
+        self.coordination.close()
+
+
+_sites: weakref.WeakSet[Site] = weakref.WeakSet()
+
+
+def _renew_all() -> None:
+    for site in list(_sites):
+        site.after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_all)
+
+
+def site_of(app: Flask) -> Site:
+    """Return the site of an app.
+
+    :raises PrerenderError: the extension was not initialised on it.
+    """
+    site = app.extensions.get("prerender")
+    if not isinstance(site, Site):
+        raise PrerenderError(
+            f"Flask-Prerender is not initialised on the app {app.name!r}. Call Prerender(app), or "
+            "prerender.init_app(app) in your factory."
+        )
+    return site
+
+
+def _directory(app: Flask, settings: Settings) -> Path:
+    path = (Path(app.instance_path) / settings.path).resolve()
+    static = app.static_folder and Path(app.static_folder).resolve()
+    if static and (path == static or static in path.parents):
+        raise ConfigError(
+            f"PRERENDER_PATH is {path}, inside the static folder {static}: Flask would serve the "
+            "store's own files to everybody. Choose a directory outside of it."
+        )
+    return path
+
+
+def _base_url(app: Flask, settings: Settings) -> tuple[str, str]:
+    """Return scheme, host and mount path as one URL, and the mount path alone."""
+    url = settings.base_url
+    if url is None:
+        root = str(app.config["APPLICATION_ROOT"]).rstrip("/")
+        host = app.config["SERVER_NAME"] or "localhost"
+        url = f"{app.config['PREFERRED_URL_SCHEME']}://{host}{root}"
+    return url, urlsplit(url).path
+
+
+def _render_environ(base_url: str, script_name: str, settings: Settings) -> dict[str, t.Any]:
+    """Return what the WSGI environ of every render has in common: one configured visitor."""
+    url = urlsplit(base_url)
+    environ: dict[str, t.Any] = {
+        "REQUEST_METHOD": "GET",
+        "SCRIPT_NAME": script_name,
+        "SERVER_NAME": url.hostname or "localhost",
+        "SERVER_PORT": str(url.port or (443 if url.scheme == "https" else 80)),
+        "SERVER_PROTOCOL": "HTTP/1.1",
+        "HTTP_HOST": url.netloc,
+        "HTTP_ACCEPT": "*/*",
+        "HTTP_USER_AGENT": settings.user_agent,
+        "REMOTE_ADDR": settings.remote_addr,
+        "wsgi.version": (1, 0),
+        "wsgi.url_scheme": url.scheme,
+        "wsgi.multithread": True,
+        "wsgi.multiprocess": True,
+        "wsgi.run_once": False,
+    }
+    if settings.accept_language:
+        environ["HTTP_ACCEPT_LANGUAGE"] = settings.accept_language
+    return environ

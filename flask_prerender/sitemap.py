@@ -1,0 +1,166 @@
+"""sitemap.xml, and its index where one file is not enough."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import uuid
+from collections.abc import Iterable
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import datetime
+from datetime import UTC
+from pathlib import Path
+from urllib.parse import urlsplit
+from xml.sax.saxutils import escape
+
+from .errors import StoreError
+from .page import Page
+from .page import split_key
+
+log = logging.getLogger("flask_prerender")
+
+#: Says that a file is ours, to be replaced and removed; anybody else's is left alone.
+MARKER = "<!-- flask-prerender -->"
+
+_HTML = frozenset({"text/html", "application/xhtml+xml"})
+_FREQUENCIES = frozenset({"always", "hourly", "daily", "weekly", "monthly", "yearly", "never"})
+_SCHEMA = "http://www.sitemaps.org/schemas/sitemap/0.9"
+_HEAD = f'<?xml version="1.0" encoding="UTF-8"?>\n{MARKER}\n<{{0}} xmlns="{_SCHEMA}">\n'
+_FOOT = "</{0}>\n"
+
+
+def write(
+    directory: Path,
+    pages: Iterable[Page],
+    *,
+    base_url: str,
+    limit: int = 50_000,
+    max_bytes: int = 50_000_000,
+) -> list[str]:
+    """Write ``sitemap.xml``, or parts and their index, and return the names of the files.
+
+    Where the site has a ``sitemap.xml`` that is not ours, nothing is written, and that is logged.
+
+    :param base_url: without a slash at its end; it may have the path the app is mounted at.
+    :raises StoreError: a file cannot be written. The sitemap before it still stands.
+    """
+    entries = (_entry(page, base_url) for page in pages if is_listed(page))
+    temporaries: list[Path] = []
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        for lines in _parts(entries, limit, max_bytes):
+            _write(directory, "urlset", lines, temporaries)
+        return _publish(directory, base_url, temporaries)
+    except OSError as error:
+        reason = error.strerror or error
+        raise StoreError(f"{directory / 'sitemap.xml'} cannot be written: {reason}.") from error
+    finally:
+        for temporary in temporaries:
+            with suppress(OSError):
+                temporary.unlink()
+
+
+def is_listed(page: Page) -> bool:
+    """Return whether a search engine should know of a page."""
+    allowed = page.options.get("sitemap") is not False
+    return allowed and page.status == 200 and page.mimetype in _HTML
+
+
+def _parts(entries: Iterator[str], limit: int, max_bytes: int) -> Iterator[Iterator[str]]:
+    """Split the entries into files, each to be used up before the next is asked for."""
+    room = max_bytes - len(_HEAD.format("urlset")) - len(_FOOT.format("urlset"))
+    waiting = [next(entries, "")]
+
+    def part() -> Iterator[str]:
+        count = size = 0
+        while entry := waiting[0]:
+            size += len(entry.encode())
+            if count and (count >= limit or size > room):
+                return
+            yield entry
+            count += 1
+            waiting[0] = next(entries, "")
+
+    yield part()
+    while waiting[0]:
+        yield part()
+
+
+def _publish(directory: Path, base_url: str, temporaries: list[Path]) -> list[str]:
+    count = len(temporaries)
+    names = ["sitemap.xml"]
+    if count > 1:
+        parts = [f"sitemap-{number}.xml" for number in range(1, count + 1)]
+        index = (f"<sitemap><loc>{_xml(f'{base_url}/{name}')}</loc></sitemap>\n" for name in parts)
+        _write(directory, "sitemapindex", index, temporaries)
+        names = [*parts, *names]
+    for name in names:
+        if _is_foreign(directory / name):
+            log.warning("No sitemap is written: %s is not ours.", directory / name)
+            return []
+    for temporary, name in zip(temporaries, names, strict=True):
+        os.replace(temporary, directory / name)
+    _remove_old(directory, count if count > 1 else 0)
+    return names
+
+
+def _remove_old(directory: Path, count: int) -> None:
+    for path in directory.glob("sitemap-*.xml"):
+        number = re.fullmatch(r"sitemap-([1-9][0-9]{0,8})\.xml", path.name)
+        if number and int(number[1]) > count and not _is_foreign(path):
+            path.unlink(missing_ok=True)
+
+
+def _is_foreign(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return MARKER.encode() not in file.read(200)
+    except FileNotFoundError:
+        return False
+
+
+def _write(directory: Path, root: str, lines: Iterable[str], temporaries: list[Path]) -> None:
+    temporary = directory / f".sitemap.xml.{uuid.uuid4().hex}.tmp"
+    temporaries.append(temporary)
+    with temporary.open("x", encoding="utf-8", newline="\n") as file:
+        file.write(_HEAD.format(root))
+        file.writelines(lines)
+        file.write(_FOOT.format(root))
+
+
+def _entry(page: Page, base_url: str) -> str:
+    changed = page.changed_at if page.last_modified is None else page.last_modified
+    moment = datetime.fromtimestamp(changed, UTC).isoformat(timespec="seconds")
+    fields = f"<loc>{_xml(_location(page.key, base_url))}</loc><lastmod>{moment}</lastmod>"
+    return f"<url>{fields}{_hints(page)}</url>\n"
+
+
+def _hints(page: Page) -> str:
+    wishes = page.options.get("sitemap")
+    if not isinstance(wishes, dict):
+        return ""
+    hints = ""
+    frequency, priority = wishes.get("changefreq"), wishes.get("priority")
+    if isinstance(frequency, str) and frequency in _FREQUENCIES:
+        hints += f"<changefreq>{frequency}</changefreq>"
+    elif frequency is not None:
+        log.warning("%s: the changefreq %r is left out of the sitemap.", page.key, frequency)
+    if isinstance(priority, int | float) and 0 <= priority <= 1:
+        hints += f"<priority>{float(priority)}</priority>"
+    elif priority is not None:
+        log.warning("%s: the priority %r is left out of the sitemap.", page.key, priority)
+    return hints
+
+
+def _location(key: str, base_url: str) -> str:
+    host, path, query = split_key(key)
+    if host:
+        base = urlsplit(base_url)
+        base_url = f"{base.scheme}://{host}{base.path}"
+    return f"{base_url}{path}?{query}" if query else base_url + path
+
+
+def _xml(text: str) -> str:
+    return escape(text, {"'": "&apos;", '"': "&quot;"})

@@ -1,0 +1,1 @@
+"""Where pages live. Each store fulfils :class:`flask_prerender.stores.base.Store`."""

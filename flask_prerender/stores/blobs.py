@@ -1,0 +1,160 @@
+"""Bodies named by the digest of their bytes, written once and never changed."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import re
+import stat
+from collections.abc import Iterable
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from ..disk import make_directory
+from ..disk import PART
+from ..disk import read_whole
+from ..disk import sync_directory
+from ..disk import write_whole
+from ..page import digest as digest_of
+from ..page import Variant
+
+log = logging.getLogger(__name__)
+
+_DIGEST = re.compile(r"[0-9a-f]{64}\Z")
+_SHARD = re.compile(r"[0-9a-f]{2}\Z")
+_PART = re.compile(rf"([0-9]+)-[0-9a-f]+{re.escape(PART)}")
+_WARNED = 1000
+
+
+class Blobs:
+    """The files below ``store/blobs``, and the temporary ones that become them."""
+
+    def __init__(self, root: Path, *, durable: bool) -> None:
+        self._root = root
+        self._durable = durable
+        self._blobs = root / "store" / "blobs"
+        self._tmp = root / "store" / "tmp"
+        self._warned: set[str] = set()
+
+    def path(self, digest: str) -> Path:
+        return self._blobs / digest[:2] / digest
+
+    def tmp(self) -> Path:
+        """Return the directory for temporary files."""
+        return make_directory(self._root, "store", "tmp")
+
+    def holds(self, variant: Variant) -> bool:
+        """Return whether a blob of this digest and size is stored; its bytes are not read."""
+        if not _DIGEST.match(variant.digest):
+            return False
+        try:
+            found = self.path(variant.digest).lstat()
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        return stat.S_ISREG(found.st_mode) and found.st_size == variant.size
+
+    def write(self, digest: str, body: bytes) -> None:
+        """Store `body`; a blob that has these bytes already is not touched."""
+        path = self.path(digest)
+        with suppress(OSError):
+            if read_whole(path, len(body)) == body:
+                return
+        shard = path.parent.is_dir()
+        make_directory(self._root, "store", "blobs", digest[:2])
+        write_whole(self.tmp(), path, body, durable=self._durable)
+        if self._durable and not shard:
+            sync_directory(self._blobs)
+
+    def read(self, variant: Variant) -> bytes | None:
+        """Return the bytes of a variant, or ``None`` when they are gone or are others."""
+        if not _DIGEST.match(variant.digest):
+            return None
+        path = self.path(variant.digest)
+        try:
+            body = _read_twice(path, variant.size)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            if error.errno != errno.ELOOP:
+                raise
+            body = None
+        if body is not None and digest_of(body) == variant.digest:
+            return body
+        self._discard(variant.digest, path)
+        return None
+
+    def _discard(self, digest: str, path: Path) -> None:
+        """Remove a blob that rotted, so that the next put finds it missing and writes it."""
+        if digest not in self._warned:
+            if len(self._warned) >= _WARNED:
+                self._warned.clear()
+            self._warned.add(digest)
+            log.warning("The stored body %s is damaged; its page will be rendered anew.", path)
+        # Another process may have mended it by now: only what is still damaged goes.
+        with suppress(OSError):
+            found = path.lstat()
+            body = read_whole(path, found.st_size) if stat.S_ISREG(found.st_mode) else None
+            if body is None or digest_of(body) != digest:
+                path.unlink()
+
+    def shards(self) -> Iterator[str]:
+        """Yield the first two letters that digests of stored blobs begin with."""
+        with suppress(FileNotFoundError, NotADirectoryError), os.scandir(self._blobs) as found:
+            for entry in found:
+                if _SHARD.match(entry.name) and entry.is_dir(follow_symlinks=False):
+                    yield entry.name
+
+    def unnamed(self, shard: str, named: set[str], before: float) -> list[str]:
+        """Return the digests of blobs that are not in `named` and last changed before a time."""
+        loose = []
+        with suppress(FileNotFoundError), os.scandir(self._blobs / shard) as found:
+            for entry in found:
+                if entry.name in named or not _DIGEST.match(entry.name):
+                    continue
+                with suppress(FileNotFoundError):
+                    if entry.stat(follow_symlinks=False).st_ctime < before:
+                        loose.append(entry.name)
+        return loose
+
+    def remove(self, digests: Iterable[str]) -> None:
+        for digest in digests:
+            self.path(digest).unlink(missing_ok=True)
+
+    def sweep_parts(self, now: float, grace: float) -> None:
+        """Remove temporary files that nobody is going to finish.
+
+        :param grace: seconds that are left to each, and ten times over to a living writer.
+        """
+        with suppress(FileNotFoundError, NotADirectoryError), os.scandir(self._tmp) as found:
+            for entry in found:
+                name = _PART.match(entry.name)
+                if name is None:
+                    continue
+                with suppress(FileNotFoundError):
+                    age = now - entry.stat(follow_symlinks=False).st_ctime
+                    if age > grace * 10 or (age > grace and not _is_alive(int(name[1]))):
+                        Path(entry.path).unlink()
+
+
+def _read_twice(path: Path, size: int) -> bytes | None:
+    try:
+        return read_whole(path, size)
+    except OSError as error:
+        # A network file system says so once of a file that was replaced.
+        if error.errno != errno.ESTALE:
+            raise
+        return read_whole(path, size)
+
+
+def _is_alive(pid: int) -> bool:
+    if os.name == "nt":  # there, signal 0 is a signal
+        return True
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:
+        return True
+    return True

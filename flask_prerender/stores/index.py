@@ -1,0 +1,185 @@
+"""The index of the file store: which pages there are, and what belongs to them."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import sqlite3
+from collections.abc import Iterable
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..database import Database
+from ..page import Page
+
+log = logging.getLogger(__name__)
+
+_SCHEMA = (
+    """CREATE TABLE pages (
+        id INTEGER PRIMARY KEY,
+        key TEXT NOT NULL UNIQUE,
+        file TEXT NOT NULL UNIQUE,
+        origin TEXT NOT NULL,
+        build INTEGER NOT NULL,
+        bytes INTEGER NOT NULL,
+        held TEXT NOT NULL,
+        seal TEXT NOT NULL,
+        record TEXT NOT NULL
+    )""",
+    "CREATE INDEX pages_built ON pages (key, build) WHERE origin = 'build'",
+    """CREATE TABLE bodies (
+        page INTEGER NOT NULL,
+        digest TEXT NOT NULL,
+        PRIMARY KEY (page, digest)
+    ) WITHOUT ROWID""",
+    "CREATE INDEX bodies_by_digest ON bodies (digest)",
+    "CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID",
+)
+
+_BATCH = 300
+_WARNED = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One row: where the tree has the page, which encodings' files there are ours, its record."""
+
+    id: int
+    file: str
+    held: frozenset[str]
+    seal: str
+    record: str
+
+
+class Index:
+    """Pages by key, in one SQLite file below the store's root."""
+
+    def __init__(self, root: Path, *, durable: bool) -> None:
+        self.database = Database(root, "store/index.sqlite3", _SCHEMA, durable=durable)
+        self._warned: set[str] = set()
+
+    def get(self, key: str) -> Page | None:
+        rows = self.database.read("SELECT seal, record FROM pages WHERE key = ?", (key,))
+        return self._page(key, *rows[0]) if rows else None
+
+    def seal(self, key: str) -> str | None:
+        """Return what differs whenever the page was stored again, or ``None``."""
+        rows = self.database.read("SELECT seal FROM pages WHERE key = ?", (key,))
+        return rows[0][0] if rows else None
+
+    def pages(self, built_before: int | None) -> Iterator[Page]:
+        """Yield pages in the order of their keys, with no transaction open in between."""
+        source, which = "pages", ""
+        if built_before is not None:
+            source = "pages INDEXED BY pages_built"
+            which = f"AND origin = 'build' AND build < {int(built_before)}"
+        sql = f"SELECT key, seal, record FROM {source} WHERE key > ? {which} ORDER BY key LIMIT ?"
+        last = ""
+        while rows := self.database.read(sql, (last, _BATCH)):
+            for key, record_seal, record in rows:
+                page = self._page(key, record_seal, record)
+                if page is not None:
+                    yield page
+            last = rows[-1][0]
+
+    def count(self) -> int:
+        rows = self.database.read("SELECT count(*) FROM pages")
+        return int(rows[0][0]) if rows else 0
+
+    def last_build(self) -> int:
+        rows = self.database.read("SELECT value FROM counters WHERE name = 'build'")
+        return int(rows[0][0]) if rows else 0
+
+    def named(self, prefix: str) -> set[str]:
+        """Return the digests that begin with `prefix` and belong to a page."""
+        sql = "SELECT DISTINCT digest FROM bodies WHERE digest >= ? AND digest < ?"
+        return {row[0] for row in self.database.read(sql, (prefix, f"{prefix}g"))}
+
+    @contextmanager
+    def write(self) -> Iterator[Writing]:
+        """Run one transaction."""
+        with self.database.write() as connection:
+            yield Writing(connection)
+
+    def _page(self, key: str, record_seal: object, record: object) -> Page | None:
+        """Read a record; one that rotted, or belongs to another key, is no page."""
+        try:
+            if not isinstance(record, str) or record_seal != seal(record):
+                raise ValueError("its record is damaged")
+            page = Page.from_json(record)
+            if page.key != key:
+                raise ValueError(f"its record is that of {page.key}")
+        except ValueError as error:
+            if key not in self._warned:
+                if len(self._warned) >= _WARNED:
+                    self._warned.clear()
+                self._warned.add(key)
+                log.warning("The stored page %s is not used: %s.", key, error)
+            return None
+        return page
+
+
+class Writing:
+    """What can be done within one transaction."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def find(self, key: str) -> Entry | None:
+        found = self._connection.execute(
+            "SELECT id, file, held, seal, record FROM pages WHERE key = ?", (key,)
+        ).fetchone()
+        if found is None:
+            return None
+        return Entry(found[0], found[1], frozenset(found[2].split()), found[3], found[4])
+
+    def owner(self, file: str) -> str | None:
+        """Return the key of the page that has `file`."""
+        sql = "SELECT key FROM pages WHERE file = ?"
+        found = self._connection.execute(sql, (file,)).fetchone()
+        return str(found[0]) if found else None
+
+    def put(self, page: Page, record: str, held: Iterable[str]) -> None:
+        facts = (page.file, page.origin, page.build, page.size, " ".join(sorted(held)))
+        self._connection.execute(
+            "INSERT INTO pages (key, file, origin, build, bytes, held, seal, record)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET"
+            " file = excluded.file, origin = excluded.origin, build = excluded.build,"
+            " bytes = excluded.bytes, held = excluded.held, seal = excluded.seal,"
+            " record = excluded.record",
+            (page.key, *facts, seal(record), record),
+        )
+        self._name_bodies(page)
+
+    def _name_bodies(self, page: Page) -> None:
+        run = self._connection.execute
+        (id_,) = run("SELECT id FROM pages WHERE key = ?", (page.key,)).fetchone()
+        before = {row[0] for row in run("SELECT digest FROM bodies WHERE page = ?", (id_,))}
+        after = {variant.digest for variant in page.variants}
+        for digest in before - after:
+            run("DELETE FROM bodies WHERE page = ? AND digest = ?", (id_, digest))
+        for digest in after - before:
+            run("INSERT INTO bodies (page, digest) VALUES (?, ?)", (id_, digest))
+
+    def remove(self, entry: Entry) -> None:
+        self._connection.execute("DELETE FROM bodies WHERE page = ?", (entry.id,))
+        self._connection.execute("DELETE FROM pages WHERE id = ?", (entry.id,))
+
+    def names(self, digest: str) -> bool:
+        """Return whether a page has a body with this digest."""
+        sql = "SELECT 1 FROM bodies WHERE digest = ? LIMIT 1"
+        return self._connection.execute(sql, (digest,)).fetchone() is not None
+
+    def next_build(self) -> int:
+        run = self._connection.execute
+        run("INSERT OR IGNORE INTO counters VALUES ('build', 0)")
+        run("UPDATE counters SET value = value + 1 WHERE name = 'build'")
+        (number,) = run("SELECT value FROM counters WHERE name = 'build'").fetchone()
+        return int(number)
+
+
+def seal(record: str) -> str:
+    """Return the checksum that a record is kept with."""
+    return hashlib.sha256(record.encode()).hexdigest()[:32]

@@ -1,0 +1,161 @@
+"""The public tree: what a web server can serve as it stands, linked to the blobs."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from collections.abc import Collection
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from ..disk import find_directory
+from ..disk import make_directory
+from ..disk import part_file
+from ..disk import read_whole
+from ..disk import write_whole
+from ..page import IDENTITY
+from ..page import SUFFIXES
+
+_NO_LINK = frozenset(
+    getattr(errno, name)
+    for name in ("EMLINK", "EXDEV", "EPERM", "ENOTSUP", "EOPNOTSUPP", "ENOSYS", "EACCES")
+    if hasattr(errno, name)
+)
+
+
+class Tree:
+    """The files below ``public``. Those that are not ours are never written or removed.
+
+    :param tmp: gives the directory for temporary names.
+    """
+
+    def __init__(self, root: Path, tmp: Callable[[], Path]) -> None:
+        self._root = root
+        self._tmp = tmp
+
+    def claim(
+        self, file: str, blobs: Mapping[str, Path], held: Collection[str]
+    ) -> tuple[set[str], list[str]]:
+        """Return the encodings whose places are ours or free, and what stands in other places.
+
+        :param blobs: the blob of each encoding of the page.
+        :param held: the encodings whose places were ours before.
+        """
+        try:
+            parent = self._parent(file)
+        except OSError as error:
+            return set(held), [_reason(error, file)]
+        if parent is None:
+            return set(blobs), []
+        ours, foreign = set(), []
+        for encoding in SUFFIXES:
+            place = parent / _name(file, encoding)
+            if encoding in blobs:
+                free = encoding in held or not os.path.lexists(place)
+                if free or _same(place, blobs[encoding]):
+                    ours.add(encoding)
+                else:
+                    foreign.append(f"{place} was not written by this store; remove it")
+            elif encoding in held and os.path.lexists(place):
+                ours.add(encoding)
+        # Beside a file that is not ours, our encoded ones would answer in its name.
+        return ours if IDENTITY in ours else ours & set(held), foreign
+
+    def set(
+        self, file: str, blobs: Mapping[str, Path], held: Collection[str]
+    ) -> tuple[bool, list[str]]:
+        """Make the places that are `held` those of the given blobs.
+
+        Returns whether anything changed, and what went wrong. Encoded files go before the
+        identity changes and come after it, so that the tree never offers two renders at once.
+        """
+        try:
+            parent = self._parent(file)
+            wrong = [e for e in SUFFIXES if e in held and not self._is_set(parent, file, e, blobs)]
+            if not wrong:
+                return False, []
+            if parent is not None:
+                for encoding in wrong:
+                    if encoding != IDENTITY or encoding not in blobs:
+                        (parent / _name(file, encoding)).unlink(missing_ok=True)
+            self._link(file, {encoding: blobs[encoding] for encoding in wrong if encoding in blobs})
+        except OSError as error:
+            return True, [_reason(error, file)]
+        return True, []
+
+    def remove(self, file: str, held: Collection[str]) -> None:
+        """Remove the places that are `held`, and directories that are empty then.
+
+        :raises OSError: a file is there and cannot be removed.
+        """
+        parent = self._parent(file)
+        if parent is None:
+            return
+        for encoding in held:
+            if encoding in SUFFIXES:
+                (parent / _name(file, encoding)).unlink(missing_ok=True)
+        with suppress(OSError):
+            for _ in file.split("/")[:-1]:
+                parent.rmdir()
+                parent = parent.parent
+
+    def _parent(self, file: str) -> Path | None:
+        return find_directory(self._root, "public", *file.split("/")[:-1])
+
+    def _is_set(
+        self, parent: Path | None, file: str, encoding: str, blobs: Mapping[str, Path]
+    ) -> bool:
+        place = None if parent is None else parent / _name(file, encoding)
+        if encoding not in blobs:
+            return place is None or not os.path.lexists(place)
+        return place is not None and _same(place, blobs[encoding])
+
+    def _link(self, file: str, blobs: Mapping[str, Path]) -> None:
+        for attempt in range(3):
+            parent = make_directory(self._root, "public", *file.split("/")[:-1])
+            try:
+                for encoding, blob in blobs.items():
+                    self._replace(blob, parent / _name(file, encoding))
+                return
+            except FileNotFoundError:
+                # A deleter may have removed the directory while it was empty.
+                if attempt == 2:
+                    raise
+
+    def _replace(self, blob: Path, place: Path) -> None:
+        try:
+            with suppress(FileExistsError):
+                os.link(blob, place)
+                return
+            with part_file(self._tmp()) as part:
+                os.link(blob, part)
+                os.replace(part, place)
+        except OSError as error:
+            if error.errno not in _NO_LINK:
+                raise
+            write_whole(self._tmp(), place, blob.read_bytes())
+
+
+def _reason(error: OSError, file: str) -> str:
+    return f"{error.filename2 or error.filename or file}: {error.strerror or error}"
+
+
+def _name(file: str, encoding: str) -> str:
+    leaf = file.rpartition("/")[2]
+    return f"{leaf}.{SUFFIXES[encoding]}" if SUFFIXES[encoding] else leaf
+
+
+def _same(place: Path, blob: Path) -> bool:
+    """Return whether a file of the tree is the blob, or a copy of it."""
+    try:
+        wanted, found = blob.lstat(), place.lstat()
+        if (wanted.st_dev, wanted.st_ino) == (found.st_dev, found.st_ino):
+            return True
+        if wanted.st_size != found.st_size:
+            return False
+        body = read_whole(blob, wanted.st_size)
+        return body is not None and body == read_whole(place, found.st_size)
+    except OSError:
+        return False

@@ -1,0 +1,66 @@
+"""The first visit of a page that is not stored: one clean render for everybody who waits."""
+
+from __future__ import annotations
+
+from .publish import Outcome
+from .publish import publish
+from .routes import Target
+from .site import Site
+
+#: For how long nobody waits for a page that could not be stored: a refused one goes straight to the
+#: app, a failed one may be well again soon.
+_REFUSED_SECONDS = 120.0
+_FAILED_SECONDS = 3.0
+_STORE_RESTS_SECONDS = 30.0
+_REMEMBERED = 10_000
+
+
+def visit(site: Site, target: Target) -> str:
+    """Render and store a page, or wait for the one who does, and return ``""`` when it is stored.
+
+    Otherwise the answer says why the app has to answer: ``"wait"`` (took too long), ``"busy"``
+    (too many renders), ``"store"`` (the store rests), or the reason of the gate.
+    """
+    reason = _known_reason(site, target.key)
+    if reason:
+        return reason
+    flight = site.flights.join(target.key, lambda: _publish(site, target))
+    if flight is None:
+        return "busy"
+    outcome: Outcome | None = flight.wait(site.settings.wait)
+    if outcome is None:
+        return "wait"
+    return "" if outcome.is_stored else outcome.reason
+
+
+def _known_reason(site: Site, key: str) -> str:
+    now = site.clock()
+    if now < site.store_rests_until:
+        return "store"
+    until, reason = site.unstorable.get(key, (0.0, ""))
+    return reason if now < until else ""
+
+
+def _publish(site: Site, target: Target) -> Outcome:
+    outcome = publish(site, target, origin="visit")
+    if outcome.is_stored:
+        site.unstorable.pop(target.key, None)
+        return outcome
+    now = site.clock()
+    if outcome.reason == "store":
+        site.store_rests_until = now + _STORE_RESTS_SECONDS
+        site.complain("store", "%s was rendered but not stored: %s", target.key, outcome.detail)
+    if len(site.unstorable) >= _REMEMBERED:  # visitors choose these keys
+        site.unstorable.clear()
+    seconds = _FAILED_SECONDS if outcome.result == "failed" else _REFUSED_SECONDS
+    site.unstorable[target.key] = (now + seconds, outcome.reason)
+    if outcome.reason != "status":
+        site.complain(
+            f"{outcome.reason} {target.endpoint}",
+            "%s (%s) is not stored: %s: %s",
+            target.key,
+            target.endpoint,
+            outcome.reason,
+            outcome.detail,
+        )
+    return outcome

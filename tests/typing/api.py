@@ -1,0 +1,104 @@
+"""The public names in all their forms. Only mypy runs this."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import assert_type
+
+from flask import Blueprint
+from flask import Flask
+from flask.views import MethodView
+
+import flask_prerender
+from flask_prerender import mark
+from flask_prerender import Outcome
+from flask_prerender import Page
+from flask_prerender import Prerender
+from flask_prerender import PrerenderError
+from flask_prerender import Report
+
+app = Flask(__name__)
+blog = Blueprint("blog", __name__)
+
+prerender = Prerender(app)
+prerender = Prerender()
+prerender.init_app(app)
+
+
+@app.route("/")
+@mark
+def above() -> str:
+    return ""
+
+
+@prerender.mark
+@app.route("/below")
+def below() -> str:
+    return ""
+
+
+def slugs() -> Iterator[dict[str, object]]:
+    yield {"slug": "first"}
+
+
+@app.route("/posts/<slug>")
+@prerender.mark(
+    params=slugs,
+    revalidate=60,
+    expire=3600,
+    fallback="render",
+    tags=["posts"],
+    query=["page"],
+    statuses=[200, 404],
+    visitors="all",
+    sitemap={"priority": 0.8, "changefreq": "daily"},
+)
+def post(slug: str) -> str:
+    return slug
+
+
+@blog.route("/<slug>")
+@mark(params=[{"slug": "first"}], tags=lambda values: [f"post:{values['slug']}"], sitemap=False)
+def entry(slug: str) -> str:
+    return slug
+
+
+@app.route("/account")
+@prerender.mark(False)
+def account() -> str:
+    return ""
+
+
+class Page_(MethodView):
+    decorators = [mark(revalidate=60)]  # noqa: RUF012
+
+    def get(self) -> str:
+        return ""
+
+
+prerender.mark_all(blog, revalidate=300)
+prerender.mark_all("docs.*")
+
+with prerender.marked(revalidate=60):
+    app.add_url_rule("/class", view_func=Page_.as_view("class"))
+
+# A marked view keeps its type.
+assert_type(above(), str)
+assert_type(post("first"), str)
+
+flask_prerender.attach_default_logger(app)
+flask_prerender.signals.page_served.connect(lambda sender, **facts: None, weak=False)
+
+entries = flask_prerender.manifest.read(Path("manifest.json"))
+found = flask_prerender.manifest.lookup(Path("manifest.json"), "/posts/first")
+
+
+def describe(page: Page, outcome: Outcome, report: Report) -> str:
+    return f"{page.key} {page.status} {page.size} {outcome} {report}"
+
+
+try:
+    prerender.init_app(app)
+except PrerenderError as error:
+    print(error)
