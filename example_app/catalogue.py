@@ -154,7 +154,8 @@ class Catalogue:
         if not wanted:
             return []
         ranked = []
-        for thing in (*self.modules, *self.entries.values()):
+        things: list[Entry | Module] = [*self.modules, *self.entries.values()]
+        for thing in things:
             rank = _rank(wanted, thing)
             if rank is not None:
                 ranked.append(((rank, len(_path(thing)), _path(thing)), thing))

@@ -36,16 +36,19 @@ from .texts import without_title
 
 #: Left out: what does something when imported (prints, opens a browser or a display, sets up the
 #: terminal), what is replaced by installers, tests, and second names of the same module.
-LEFT_OUT = frozenset(
-    "antigravity this idlelib turtle turtledemo tkinter test lib2to3 distutils readline rlcompleter "
-    "pydoc_data ensurepip xxsubtype xxlimited xxlimited_35 posix posixpath nt".split()
-)
+LEFT_OUT = {
+    *("antigravity", "this", "readline", "rlcompleter"),
+    *("idlelib", "turtle", "turtledemo", "tkinter"),
+    *("distutils", "ensurepip", "lib2to3", "pydoc_data", "test"),
+    *("xxlimited", "xxlimited_35", "xxsubtype"),
+    *("nt", "posix", "posixpath"),
+}
 #: Packages whose parts are tables, not something to read about.
-CLOSED = frozenset(["encodings", "ctypes.macholib"])
+CLOSED = {"encodings", "ctypes.macholib"}
 #: Functions that test runners, debuggers and servers put their own in the place of.
-REPLACEABLE = frozenset(
-    ["sys.excepthook", "sys.unraisablehook", "sys.displayhook", "threading.excepthook"]
-)
+REPLACEABLE = {"sys.excepthook", "sys.unraisablehook", "sys.displayhook", "threading.excepthook"}
+#: Modules without a list of names that offer something of another one as their own.
+BORROWED = {"builtins": {"_io", "io"}}
 EXTRA = ("collections.abc", "os.path")
 Found = dict[Key, Any]
 
@@ -97,7 +100,7 @@ def _offered(name: str, module: ModuleType) -> Iterator[tuple[str, Any]]:
     declared = {n: getattr(module, n, None) for n in getattr(module, "__all__", ())}
     things = {n: thing for n, thing in declared.items() if _has_page(thing)}
     if not things:
-        own = (name, f"_{name}", module.__name__)
+        own = {name, f"_{name}", module.__name__} | BORROWED.get(name, set())
         things = {
             n: thing
             for n, thing in vars(module).items()
@@ -169,8 +172,9 @@ def _entry(key: Key, thing: Any, homes: dict[int, Key]) -> Entry:
 
 def _is_generated(thing: Any) -> bool:
     """Say whether the docstring is only the signature that ``dataclass`` wrote there."""
-    text = getattr(thing, "__doc__", None) or ""
-    return dataclasses.is_dataclass(thing) and str(text).startswith(f"{thing.__name__}(")
+    if not inspect.isclass(thing) or not dataclasses.is_dataclass(thing):
+        return False
+    return str(thing.__doc__).startswith(f"{thing.__name__}(")
 
 
 def _kind(thing: Any) -> str:

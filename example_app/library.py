@@ -18,6 +18,7 @@ from flask.typing import ResponseReturnValue
 from . import links
 from .catalogue import catalogue
 from .catalogue import Entry
+from .catalogue import Key
 from .catalogue import Module
 from .extensions import prerender
 from .notes import LIMITS
@@ -112,11 +113,15 @@ def entry(module: str, name: str) -> str:
         module=catalogue().by_name[module],
         neighbours=_neighbours(found),
         subclasses=catalogue().subclasses.get(found.home, ()),
-        aliases=[key for key in catalogue().aliases[found.home] if key != found.key],
+        aliases=_aliases(found),
         prose=partial(prose, resolve=links.resolver(module, name)),
         page=page,
         notes=notes_on(page),
     )
+
+
+def _aliases(entry: Entry) -> list[Key]:
+    return [key for key in catalogue().aliases[entry.home] if key not in (entry.key, entry.home)]
 
 
 def _neighbours(entry: Entry) -> tuple[Entry | None, Entry | None]:

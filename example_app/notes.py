@@ -52,7 +52,7 @@ class Note(Base):
 
 
 def thing_of(page: str) -> Entry | Module | None:
-    """Return the module or the name whose page this is: ``library/json`` or ``library/json/loads``."""
+    """Return what a page such as ``library/json`` or ``library/json/loads`` is about."""
     match page.split("/"):
         case ["library", module]:
             return catalogue().by_name.get(module)
@@ -72,9 +72,10 @@ def _make_table() -> None:
     # Several workers may come here at once: the database decides, and each asks it only once.
     if current_app.extensions.get("example_app.notes"):
         return
+    table = Base.metadata.tables[Note.__tablename__]
     with db.engine.begin() as connection:
-        connection.execute(CreateTable(Note.__table__, if_not_exists=True))
-        for index in Note.__table__.indexes:
+        connection.execute(CreateTable(table, if_not_exists=True))
+        for index in table.indexes:
             connection.execute(CreateIndex(index, if_not_exists=True))
     current_app.extensions["example_app.notes"] = True
 

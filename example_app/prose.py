@@ -51,7 +51,7 @@ def _blocks(text: str) -> Iterator[list[str]]:
             pending += 1
             continue
         if pending and block:
-            if block[-1].startswith((" ", ">>>")) and _is_set_off([line]):
+            if block[-1][:1] == line[:1] and line.startswith((" ", ">>>")):
                 block.append("")
             else:
                 yield block
@@ -67,10 +67,12 @@ def _is_set_off(lines: list[str]) -> bool:
 
 
 def _block(lines: list[str], resolve: Resolve) -> Markup:
+    if not any(lines):
+        return Markup()
     if len(lines) > 1 and _UNDERLINE.match(lines[1]) and not lines[0].startswith(" "):
         heading = Markup("<h4>{}</h4>").format(inline(lines[0], resolve))
         rest = lines[3:] if lines[2:3] == [""] else lines[2:]
-        return heading + (_block(rest, resolve) if rest else "")
+        return heading + _block(rest, resolve)
     if any(line.lstrip().startswith(">>> ") for line in lines):
         return _example(lines, resolve)
     if _is_list(lines):
@@ -132,7 +134,7 @@ def _led_in(lines: list[str], resolve: Resolve) -> Markup:
     ends = (i for i in range(start, len(lines)) if lines[i] and not lines[i].startswith(" "))
     end = next(ends, len(lines))
     runs = (lines[:start], lines[start:end], lines[end:])
-    return Markup().join(_block(run, resolve) for run in runs if any(run))
+    return Markup().join(_block(run, resolve) for run in runs)
 
 
 def _is_list(lines: list[str]) -> bool:
@@ -158,9 +160,15 @@ def _example(lines: list[str], resolve: Resolve) -> Markup:
     """Return a session at the prompt, with the words before it as a paragraph."""
     start = next(i for i, line in enumerate(lines) if line.lstrip().startswith(">>> "))
     margin = len(lines[start]) - len(lines[start].lstrip())
-    before = _block(lines[:start], resolve) if any(lines[:start]) else Markup()
-    shown = Markup("\n").join(_session_line(line[margin:]) for line in lines[start:])
-    return before + Markup('<pre class="session">{}</pre>').format(shown)
+    ends = (i for i in range(start, len(lines)) if _ends_session(lines[i : i + 2]))
+    end = next(ends, len(lines))
+    session = Markup("\n").join(_session_line(line[margin:]) for line in lines[start:end])
+    before, after = (_block(run, resolve) for run in (lines[:start], lines[end + 1 :]))
+    return before + Markup('<pre class="session">{}</pre>').format(session) + after
+
+
+def _ends_session(lines: list[str]) -> bool:
+    return lines[0] == "" and not lines[-1].lstrip().startswith(">>>")
 
 
 def _session_line(line: str) -> Markup:

@@ -12,6 +12,7 @@ from typing import Any
 WIDTH = 76
 UNKNOWN = "…"
 _ADDRESS = re.compile(r"\bat 0x[0-9A-Fa-f]*(\.\.\.)?")
+_STARS = {"VAR_POSITIONAL": "*", "VAR_KEYWORD": "**"}
 _PLAIN = (int, float, complex, bool, str, bytes, type(None), type(...))
 
 
@@ -64,8 +65,7 @@ def _parts(parameters: list[inspect.Parameter]) -> list[str]:
 
 
 def _parameter(parameter: inspect.Parameter) -> str:
-    stars = {parameter.VAR_POSITIONAL: "*", parameter.VAR_KEYWORD: "**"}.get(parameter.kind, "")
-    text = stars + parameter.name
+    text = _STARS.get(parameter.kind.name, "") + parameter.name
     annotated = parameter.annotation is not parameter.empty
     if annotated:
         text += f": {_annotation(parameter.annotation)}"
@@ -83,18 +83,17 @@ def _annotation(annotation: Any) -> str:
 def shown(value: Any) -> str:
     """Return a default value as text, or an ellipsis where its text could change."""
     kind = type(value)
-    if kind is str and (len(value) > 60 or sys.base_prefix in value):
+    if kind is str and (len(value) > 60 or sys.prefix in value or sys.base_prefix in value):
         return UNKNOWN
     if kind in _PLAIN:
         return repr(value)
     if isinstance(value, Enum):
         return f"{kind.__name__}.{value.name}"
-    if kind in (tuple, list) and len(value) <= 8:
+    if kind is tuple and len(value) <= 8:
         inside = ", ".join(shown(item) for item in value)
-        comma = "," if kind is tuple and len(value) == 1 else ""
-        return f"({inside}{comma})" if kind is tuple else f"[{inside}]"
-    if kind is dict and not value:
-        return "{}"
+        return f"({inside},)" if len(value) == 1 else f"({inside})"
+    if kind in (list, dict):  # what they hold may be a register that the process fills
+        return f"[{UNKNOWN}]" if kind is list else f"{{{UNKNOWN}}}"
     if isinstance(value, ModuleType):
         return value.__name__
     if inspect.isclass(value) or inspect.isroutine(value):
@@ -104,5 +103,5 @@ def shown(value: Any) -> str:
 
 def _named(value: Any) -> str:
     module = getattr(value, "__module__", None)
-    name = getattr(value, "__qualname__", UNKNOWN)
+    name = str(getattr(value, "__qualname__", UNKNOWN))
     return name if module in (None, "builtins") else f"{module}.{name}"

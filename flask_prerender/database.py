@@ -190,7 +190,6 @@ class Database:
     def _prepare(self, writer: sqlite3.Connection) -> None:
         _keep_log(writer)
         writer.execute(f"PRAGMA synchronous={self._synchronous}")
-        writer.execute('PRAGMA wal_autocheckpoint=4000')
         if self._format(writer):
             return
         writer.execute("BEGIN IMMEDIATE")

@@ -3,6 +3,7 @@ answer into a Flask response."""
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 import typing as t
@@ -11,7 +12,7 @@ from flask import Flask
 from flask import Request
 from flask import request
 from flask import Response
-from werkzeug.datastructures import Headers as ResponseHeaders
+from flask import send_from_directory
 from werkzeug.exceptions import NotFound
 
 from . import signals
@@ -21,6 +22,8 @@ from .marks import Mark
 from .page import make_key
 from .render import current_render
 from .render import rendering
+from .response import drop_repeats
+from .response import Responses
 from .serve import Answer
 from .serve import Server
 from .serve import tell
@@ -30,6 +33,8 @@ from .visit import visit
 #: Where a request of a marked route notes why the app answers it, for ``Cache-Status``.
 _FORWARDED = "flask_prerender.forwarded"
 
+_SITEMAP = re.compile(r"/sitemap(?:-[0-9]+)?\.xml\Z")
+
 
 class Hook:
     """What `app` does before and after each request."""
@@ -37,7 +42,7 @@ class Hook:
     def __init__(self, site: Site) -> None:
         self.site = site
         self.server = Server(site)
-        self.response_class = _response_class(site.app.response_class)
+        self.responses = Responses(site.app.response_class)
 
     def install(self, app: Flask) -> None:
         app.before_request(self.before_request)
@@ -74,9 +79,9 @@ class Hook:
 
     def _meet(self, current: Request) -> Response | None:
         rule = current.url_rule
-        if rule is None or current.routing_exception is not None:
-            return None
         environ = current.environ
+        if rule is None or current.routing_exception is not None:
+            return self._sitemap(current) if rule is None else None
         mark = self.site.routes.mark_for(rule, environ["PATH_INFO"])
         if mark is None:
             return None
@@ -93,7 +98,18 @@ class Hook:
         if answer is None:
             return None
         tell(self.site, answer)
-        return self._respond(answer)
+        return self.responses.make(answer)
+
+    def _sitemap(self, current: Request) -> Response | None:
+        """Send the sitemap of the last build where the app has no such URL itself."""
+        site, path = self.site, current.environ["PATH_INFO"]
+        if not _SITEMAP.match(path) or current.method not in ("GET", "HEAD"):
+            return None
+        if not (site.settings.sitemap and site.serves):
+            return None
+        if not (site.public / path[1:]).is_file():
+            return None
+        return send_from_directory(site.public, path[1:], mimetype="application/xml")
 
     def _bypass(self, current: Request, mark: Mark) -> str:
         """Return why this request is the app's whatever is stored, or ``""``."""
@@ -178,21 +194,14 @@ class Hook:
             return True
         return current.host in (self.site.app.config.get("TRUSTED_HOSTS") or ())
 
-    def _respond(self, answer: Answer) -> Response:
-        body = [answer.body] if answer.body else []
-        headers = ResponseHeaders(answer.headers)
-        response: Response = self.response_class(body, answer.status, headers)
-        response.prepared = len(answer.headers)  # type: ignore[attr-defined]
-        return response
-
     def after_request(self, response: Response) -> Response:
+        if self.responses.is_stored(response):
+            if len(response.headers) > response.prepared:  # type: ignore[attr-defined]
+                drop_repeats(response)
+            return response
         forwarded = request.environ.get(_FORWARDED)
         if forwarded is not None and self.site.settings.headers:
             response.headers.add("Cache-Status", f"flask-prerender; {forwarded}")
-        elif isinstance(response, self.response_class) and (
-            len(response.headers) > response.prepared
-        ):
-            _drop_repeats(response)
         return response
 
 
@@ -231,38 +240,3 @@ def _tidy_and_prewarm(site: Site, server: Server) -> None:
 
 def _forward(environ: dict[str, t.Any], status: str) -> None:
     environ[_FORWARDED] = status
-
-
-def _drop_repeats(response: t.Any) -> None:
-    """Take away what an ``after_request`` function added to the stored headers a second time.
-
-    The stored page has been through these functions once already, when it was rendered.
-    """
-    counts: dict[tuple[str, str], int] = {}
-    pairs = list(response.headers)
-    stored = pairs[: response.prepared]
-    for pair in stored:
-        counts[pair] = counts.get(pair, 0) + 1
-    kept = list(stored)
-    for pair in pairs[response.prepared :]:
-        if pair not in counts:
-            kept.append(pair)
-    response.headers = ResponseHeaders(kept)
-
-
-def _response_class(base: type[Response]) -> t.Any:
-    """Return the class of stored answers: an instance of the app's own response class, so that
-    Flask takes it as it is, and ``after_request`` functions find what they expect."""
-
-    class StoredResponse(base):  # type: ignore[misc, valid-type]
-        prepared = 0
-
-        def get_wsgi_headers(self, environ: t.Any) -> ResponseHeaders:
-            headers: ResponseHeaders = super().get_wsgi_headers(environ)
-            if "Set-Cookie" in headers:
-                # The session, or an after_request function, gives this visitor a cookie. The page
-                # is everybody's, the answer is not: no cache on the way may keep it.
-                headers["Cache-Control"] = "private, no-store"
-            return headers
-
-    return StoredResponse

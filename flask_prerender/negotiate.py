@@ -28,7 +28,8 @@ BOTS = (
     "slackbot", "discordbot", "telegrambot", "whatsapp", "embedly", "redditbot",
     "ia_archiver", "archive.org_bot", "petalbot", "semrushbot", "ahrefsbot", "mj12bot", "seznambot",
     "gptbot", "oai-searchbot", "claudebot", "perplexitybot", "ccbot", "amazonbot", "bytespider",
-    "skypeuripreview", "vkshare", "w3c_validator", "rogerbot", "quora link preview", "showyoubot", "outbrain",
+    "skypeuripreview", "vkshare", "w3c_validator", "rogerbot", "showyoubot",
+    "quora link preview", "outbrain",
 )  # fmt: skip
 
 

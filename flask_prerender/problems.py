@@ -46,8 +46,8 @@ def empty(rule: Rule) -> Problem:
         "empty",
         rule,
         "it was never rendered, because its enumerator gave nothing. Three ways to mend it: see "
-        "that its data is there when you build; let the enumerator yield its pages; or unmark the route "
-        "with @app.prerender(False).",
+        "that its data is there when you build; let the enumerator yield its pages; or unmark the "
+        "route with @app.prerender(False).",
     )
 
 
@@ -56,8 +56,8 @@ def failing_enumerator(rule: Rule, error: Exception) -> Problem:
         "enumerator",
         rule,
         f"the list of its pages failed: {type(error).__name__}: {error} Pages stored earlier stay "
-        "as they are. Three ways to mend it: mend the enumerator (params=); make pages at their first "
-        'visit instead with @app.prerender(fallback="render"); or unmark the route with '
+        "as they are. Three ways to mend it: mend the enumerator (params=); make pages at their "
+        'first visit instead with @app.prerender(fallback="render"); or unmark the route with '
         "@app.prerender(False).",
     )
 

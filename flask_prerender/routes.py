@@ -156,7 +156,10 @@ class Routes:
             pairs = [(rule, mark) for rule, mark in marked if rule.endpoint == endpoint]
             plain = [(rule, mark) for rule, mark in pairs if rule.suitable_for({}, "GET")]
             for rule, _ in plain:
-                yield from self._target(rule, {}, None, on_problem)
+                try:
+                    yield from self._target(rule, {}, None, on_problem)
+                except Exception as error:  # from the mark's own tags
+                    on_problem(failing_enumerator(rule, error))
             with_arguments = [pair for pair in pairs if pair not in plain]
             if with_arguments or pairs[0][1].params is not None:
                 yield from self._enumerated(with_arguments or pairs, marked, on_problem)

@@ -23,14 +23,15 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from conftest import BOOT_SECONDS
-from conftest import free_port
-from conftest import ROOT
 from sybil import Example
 from sybil import Sybil
 from sybil.evaluators.python import PythonEvaluator
 from sybil.parsers import markdown
 from sybil.parsers import rest
+
+from conftest import BOOT_SECONDS
+from conftest import free_port
+from conftest import ROOT
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.rst"))]
 BIN = Path(sys.executable).parent
@@ -51,7 +52,7 @@ class Shell:
 
     def run(self, line: str) -> str:
         """Run one command as a reader would, and return what it says."""
-        assignments, words = self._split(line)
+        words = shlex.split(line, comments=True)
         commands: dict[str, Callable[[list[str]], str]] = {
             "pip": self._pip,
             "make": self._make,
@@ -62,31 +63,22 @@ class Shell:
             return self._serve([*words, "--port"])
         if words[0] in commands:
             return commands[words[0]](words)
-        return self._plain(words, assignments)
+        return self._plain(line, words)
 
-    @staticmethod
-    def _split(line: str) -> tuple[dict[str, str], list[str]]:
-        words = shlex.split(line, comments=True)
-        assignments = {}
-        while "=" in words[0]:
-            name, _, value = words.pop(0).partition("=")
-            assignments[name] = value
-        return assignments, words
-
-    def _plain(self, words: list[str], assignments: dict[str, str]) -> str:
+    def _plain(self, line: str, words: list[str]) -> str:
         assert words[0] in ("flask", "python"), f"nobody knows how to run {words}"
         result = subprocess.run(
-            words,
+            ["bash", "-c", line],
             cwd=self.directory,
-            env={**self.environ, **assignments},
+            env=self.environ,
             stdin=subprocess.DEVNULL,
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
             text=True,
             timeout=50,
         )
-        said = result.stdout + result.stderr
-        assert result.returncode == 0, said
-        return said
+        assert result.returncode == 0, result.stdout
+        return result.stdout
 
     def _pip(self, words: list[str]) -> str:
         """Nothing is installed again; what the page names must be what the project offers."""
@@ -217,6 +209,7 @@ class Runner:
             parsers.append(kind.CodeBlockParser("html+jinja", self.template))
         count = 0
         for example in Sybil(parsers).parse(page):
+            example.namespace["__name__"] = "page"
             example.evaluate()
             count += 1
         return count

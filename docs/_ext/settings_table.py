@@ -5,6 +5,7 @@ Run as a script, it prints what the directive renders.
 
 from __future__ import annotations
 
+import re
 from dataclasses import fields
 from dataclasses import MISSING
 
@@ -31,7 +32,8 @@ def table() -> str:
             assert item.default_factory is not MISSING
             default = item.default_factory()
         told = _COMPUTED.get(key, f"``{default!r}``")
-        entries.append(f".. py:data:: {key}\n\n   {item.metadata['help']}\n\n   Default: {told}.\n")
+        text = re.sub(r"([*`|_\\])", r"\\\1", item.metadata["help"])
+        entries.append(f".. py:data:: {key}\n\n   {text}\n\n   Default: {told}.\n")
     return "\n".join(entries)
 
 

@@ -84,7 +84,7 @@ class LocalCoordination:
                 return
             self._counter = self._map() if found.st_size == _SIZE else None
             self._stamp = stamp
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             self._counter = None
         except (OSError, ValueError):
             pass

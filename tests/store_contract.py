@@ -1,0 +1,355 @@
+"""What every store must do. A test class takes it over and says how its store is made."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import invariant
+from hypothesis.stateful import rule
+from hypothesis.stateful import RuleBasedStateMachine
+
+from flask_prerender.errors import BlobMissingError
+from flask_prerender.errors import CollisionError
+from flask_prerender.errors import StoreError
+from flask_prerender.page import digest
+from flask_prerender.page import Page
+from flask_prerender.page import Variant
+from flask_prerender.stores.base import Store
+
+
+def make_page(
+    key: str = "/about",
+    body: bytes = b"<h1>About</h1>",
+    *,
+    file: str | None = None,
+    gzip: bytes | None = b"about, squeezed",
+    **facts: object,
+) -> tuple[Page, dict[str, bytes]]:
+    """Return a page and its bodies, as publishing hands them over."""
+    bodies = {"identity": body}
+    if gzip is not None:
+        bodies["gzip"] = gzip
+    page = Page(
+        key=key,
+        rule="/<name>",
+        endpoint="page",
+        file=f"{key.strip('/')}/index.html".lstrip("/") if file is None else file,
+        status=200,
+        headers=(("Content-Type", "text/html; charset=utf-8"),),
+        variants=tuple(Variant(name, digest(data), len(data)) for name, data in bodies.items()),
+        tags=("news",),
+        revision=7,
+        origin="build",
+        build=1,
+        generated_at=1_000.5,
+        changed_at=1_000.5,
+        checked_at=1_000.5,
+        revalidate=60.0,
+        options={"sitemap": {"priority": 0.5}},
+    )
+    return replace(page, **facts), bodies  # type: ignore[arg-type]
+
+
+def read_all(store: Store, page: Page) -> dict[str, bytes | None]:
+    return {variant.encoding: store.read(page, variant) for variant in page.variants}
+
+
+class StoreContract:
+    @pytest.fixture
+    def store(self) -> Iterator[Store]:
+        raise NotImplementedError
+
+    def test_a_page_comes_back_whole(self, store: Store) -> None:
+        page, bodies = make_page()
+        store.put(page, bodies)
+        assert store.get("/about") == page
+        assert read_all(store, page) == bodies
+
+    def test_an_empty_store_has_nothing(self, store: Store) -> None:
+        page, _ = make_page()
+        assert store.get("/about") is None
+        assert store.read(page, page.identity) is None
+        assert list(store.pages()) == []
+        assert store.count() == 0
+        assert store.last_build() == 0
+        assert store.delete(["/about"]) == 0
+        store.sweep()
+
+    def test_only_the_exact_key_finds_a_page(self, store: Store) -> None:
+        store.put(*make_page("/about"))
+        for other in ("/About", "/about/", "/about?x=1", "about", "", "/abou%74", "/about\0"):
+            assert store.get(other) is None
+
+    def test_a_second_put_replaces_the_page(self, store: Store) -> None:
+        store.put(*make_page())
+        page, bodies = make_page(body=b"new", gzip=None, status=404, tags=("other",))
+        store.put(page, bodies)
+        assert store.get("/about") == page
+        assert read_all(store, page) == bodies
+        assert store.count() == 1
+
+    def test_a_reader_of_the_old_page_never_gets_new_bytes(self, store: Store) -> None:
+        old, bodies = make_page()
+        store.put(old, bodies)
+        store.put(*make_page(body=b"new", gzip=b"newer"))
+        for variant in old.variants:
+            assert store.read(old, variant) in (bodies[variant.encoding], None)
+
+    def test_stored_bodies_may_be_left_out(self, store: Store) -> None:
+        page, bodies = make_page()
+        store.put(page, bodies)
+        later = replace(page, checked_at=2_000.0, build=2)
+        store.put(later, {})
+        assert store.get("/about") == later
+        assert read_all(store, later) == bodies
+
+    def test_a_body_left_out_may_be_that_of_another_page(self, store: Store) -> None:
+        store.put(*make_page("/a"))
+        page, bodies = make_page("/b")
+        store.put(page, {})
+        assert read_all(store, page) == bodies
+
+    def test_a_body_that_nobody_has_may_not_be_left_out(self, store: Store) -> None:
+        old, old_bodies = make_page()
+        store.put(old, old_bodies)
+        page, bodies = make_page(body=b"new", gzip=b"newer")
+        del bodies["gzip"]
+        with pytest.raises(BlobMissingError, match="/about"):
+            store.put(page, bodies)
+        assert store.get("/about") == old
+        assert read_all(store, old) == old_bodies
+
+    def test_a_body_under_a_foreign_digest_is_refused(self, store: Store) -> None:
+        page, bodies = make_page()
+        with pytest.raises(StoreError, match="/about"):
+            store.put(page, {**bodies, "gzip": b"about, exchanged"[:15]})
+        assert store.get("/about") is None
+
+    def test_two_keys_cannot_share_a_file(self, store: Store) -> None:
+        first, bodies = make_page("/a", file="same.html")
+        store.put(first, bodies)
+        with pytest.raises(CollisionError) as caught:
+            store.put(*make_page("/b", b"other", file="same.html"))
+        assert (caught.value.key, caught.value.file, caught.value.owner) == (
+            "/b",
+            "same.html",
+            "/a",
+        )
+        assert store.get("/b") is None
+        assert read_all(store, first) == bodies
+
+    def test_a_file_is_free_when_its_page_moved_or_went(self, store: Store) -> None:
+        store.put(*make_page("/a", file="one.html"))
+        store.put(*make_page("/a", file="two.html"))
+        store.put(*make_page("/b", file="one.html"))
+        store.delete(["/a"])
+        store.put(*make_page("/c", file="two.html"))
+        assert [page.key for page in store.pages()] == ["/b", "/c"]
+
+    def test_deleting_says_how_many_there_were(self, store: Store) -> None:
+        for key in ("/a", "/b", "/c"):
+            store.put(*make_page(key))
+        assert store.delete(key for key in ("/a", "/none", "/c", "/a")) == 2
+        assert [page.key for page in store.pages()] == ["/b"]
+        page, bodies = make_page("/b")
+        assert read_all(store, page) == bodies
+
+    def test_all_pages_can_be_deleted_while_they_are_listed(self, store: Store) -> None:
+        for number in range(450):
+            store.put(*make_page(f"/{number}"))
+        assert store.delete(page.key for page in store.pages()) == 450
+        assert store.count() == 0
+
+    def test_pages_come_in_the_order_of_their_keys(self, store: Store) -> None:
+        keys = [
+            "/",
+            "/z",
+            "/a/b",
+            "/a",
+            "/a?q=1",
+            "//host/a",
+            "/%c3%a9",
+            "/B",
+            "/é",
+            "/𝄞",
+            "/\uffff",
+        ]
+        for number, key in enumerate(keys):
+            store.put(*make_page(key, file=f"{number}.html"))
+        assert [page.key for page in store.pages()] == sorted(keys)
+
+    def test_many_pages_are_listed_once_each(self, store: Store) -> None:
+        keys = [f"/{number:04}" for number in range(901)]
+        for key in keys:
+            store.put(*make_page(key, gzip=None))
+        assert [page.key for page in store.pages()] == keys
+        assert store.count() == 901
+
+    def test_pages_of_builds_before_are_listed(self, store: Store) -> None:
+        for build in (1, 2, 3):
+            store.put(*make_page(f"/{build}", build=build))
+            store.put(*make_page(f"/visit/{build}", build=build, origin="visit"))
+        assert [page.key for page in store.pages(built_before=3)] == ["/1", "/2"]
+        assert list(store.pages(built_before=1)) == []
+
+    def test_build_numbers_grow(self, store: Store) -> None:
+        assert [store.next_build(), store.next_build()] == [1, 2]
+        assert store.last_build() == 2
+
+    def test_a_sweep_leaves_every_page_whole(self, store: Store) -> None:
+        page, bodies = make_page()
+        store.put(*make_page(body=b"old", gzip=b"older"))
+        store.put(page, bodies)
+        store.put(*make_page("/other"))
+        store.delete(["/other"])
+        store.sweep()
+        assert read_all(store, page) == bodies
+
+    def test_an_empty_body_is_a_body(self, store: Store) -> None:
+        page, bodies = make_page(body=b"", gzip=None)
+        store.put(page, bodies)
+        assert store.read(page, page.identity) == b""
+
+    def test_a_closed_or_reopened_store_opens_again(self, store: Store) -> None:
+        page, bodies = make_page()
+        store.put(page, bodies)
+        store.reopen()
+        assert store.get("/about") == page
+        store.close()
+        assert read_all(store, page) == bodies
+        assert store.get("/about") == page
+
+    def test_threads_never_see_a_page_with_the_bytes_of_another(self, store: Store) -> None:
+        versions = [make_page(body=b"%d" % n, gzip=b"z%d" % n, tags=(str(n),)) for n in range(4)]
+        store.put(*versions[0])
+        done = threading.Event()
+        wrong: list[object] = []
+
+        def read() -> None:
+            while not done.is_set():
+                try:
+                    page = store.get("/about")
+                    assert page is not None
+                    number = page.tags[0].encode()
+                    assert read_all(store, page) == {"identity": number, "gzip": b"z" + number}
+                except BaseException as error:
+                    wrong.append(error)
+                    return
+
+        def write(version: int) -> None:
+            try:
+                for _ in range(30):
+                    store.put(*versions[version])
+            except BaseException as error:
+                wrong.append(error)
+
+        readers = [threading.Thread(target=read) for _ in range(3)]
+        writers = [threading.Thread(target=write, args=(version,)) for version in (1, 2, 3)]
+        for thread in readers + writers:
+            thread.start()
+        for thread in writers:
+            thread.join()
+        done.set()
+        for thread in readers:
+            thread.join()
+        assert wrong == []
+
+
+KEYS = ("/", "/a", "/a/b", "/a.xml", "/B")
+FILES = ("index.html", "a/index.html", "a/b/index.html", "a.xml", "%42/index.html")
+BODIES = (b"", b"one", b"two", b"three")
+
+
+class StoreMachine(RuleBasedStateMachine):
+    """Any order of puts, deletions and sweeps leaves what a dictionary would hold."""
+
+    def make_store(self) -> Store:
+        raise NotImplementedError
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.store = self.make_store()
+        self.model: dict[str, tuple[Page, dict[str, bytes]]] = {}
+        self.build = 0
+
+    @rule(
+        key=st.sampled_from(KEYS),
+        file=st.sampled_from(FILES),
+        body=st.sampled_from(BODIES),
+        gzip=st.none() | st.sampled_from(BODIES),
+        origin=st.sampled_from(("build", "visit")),
+        left_out=st.sets(st.sampled_from(("identity", "gzip"))),
+    )
+    def put(
+        self,
+        key: str,
+        file: str,
+        body: bytes,
+        gzip: bytes | None,
+        origin: str,
+        left_out: set[str],
+    ) -> None:
+        facts = {"origin": origin, "build": self.build}
+        page, bodies = make_page(key, body, file=file, gzip=gzip, **facts)  # type: ignore[arg-type]
+        given = {name: data for name, data in bodies.items() if name not in left_out}
+        owner = next((k for k, (other, _) in self.model.items() if other.file == file), key)
+        try:
+            self.store.put(page, given)
+        except CollisionError as error:
+            assert owner == error.owner != key
+        except BlobMissingError:
+            named = {data for _, stored in self.model.values() for data in stored.values()}
+            missing = {data for name, data in bodies.items() if name in left_out}
+            assert missing - named - set(given.values())
+        else:
+            assert owner == key
+            self.model[key] = (page, bodies)
+
+    @rule(keys=st.lists(st.sampled_from(KEYS), max_size=3))
+    def delete(self, keys: list[str]) -> None:
+        assert self.store.delete(keys) == len(self.model.keys() & set(keys))
+        for key in keys:
+            self.model.pop(key, None)
+
+    @rule()
+    def sweep(self) -> None:
+        self.store.sweep()
+
+    @rule()
+    def reopen(self) -> None:
+        self.store.reopen()
+
+    @rule()
+    def begin_a_build(self) -> None:
+        self.build += 1
+        assert self.store.next_build() == self.build == self.store.last_build()
+
+    @invariant()
+    def every_page_is_the_one_last_put(self) -> None:
+        assert self.store.count() == len(self.model)
+        assert [page.key for page in self.store.pages()] == sorted(self.model)
+        for key in KEYS:
+            page, bodies = self.model.get(key, (None, {}))
+            assert self.store.get(key) == page
+            if page is not None:
+                assert read_all(self.store, page) == bodies
+
+    @invariant()
+    def pages_of_builds_before_are_those_of_the_model(self) -> None:
+        old = [
+            key
+            for key, (page, _) in sorted(self.model.items())
+            if page.origin == "build" and page.build < self.build
+        ]
+        assert [page.key for page in self.store.pages(built_before=self.build)] == old
+
+    def teardown(self) -> None:
+        self.store.close()
+
+
+MACHINE = settings(max_examples=40, stateful_step_count=25)
