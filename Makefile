@@ -31,6 +31,7 @@ $(VENV)/.stamp-%: $(VENV)/.stamp-pip pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable . --group $*
 	@touch $@
 
+demo: export FLASK_PRERENDER_BASE_URL = http://127.0.0.1:$(PORT)
 demo: $(VENV)/.stamp-demo
 	$(BIN)/flask --app example_app prerender
 	@printf '\nThe site is at  http://127.0.0.1:%s/\nA hit shows in  curl -I http://127.0.0.1:%s/\n\n' \

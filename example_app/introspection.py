@@ -46,7 +46,10 @@ LEFT_OUT = {
 #: Packages whose parts are tables, not something to read about.
 CLOSED = {"encodings", "ctypes.macholib"}
 #: Functions that test runners, debuggers and servers put their own in the place of.
-REPLACEABLE = {"sys.excepthook", "sys.unraisablehook", "sys.displayhook", "threading.excepthook"}
+REPLACEABLE = {
+    *("sys.excepthook", "sys.unraisablehook", "sys.displayhook", "threading.excepthook"),
+    "pdb.set_trace",
+}
 #: Modules without a list of names that offer something of another one as their own.
 BORROWED = {"builtins": {"_io", "io"}}
 EXTRA = ("collections.abc", "os.path")

@@ -9,11 +9,13 @@ from __future__ import annotations
 import json
 import typing as t
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 
 import click
 from flask import current_app
 from flask.cli import AppGroup
+from flask.cli import with_appcontext
 
 from . import report
 from .errors import ConfigError
@@ -95,6 +97,7 @@ _BUILD_OPTIONS: list[click.Parameter] = [
 ]
 
 
+@with_appcontext
 @click.pass_context
 def _build(
     ctx: click.Context,
@@ -114,9 +117,15 @@ def _build(
             raise click.UsageError(f"{ctx.invoked_subcommand} takes no option of the build.")
         return
     site = _site()
-    if not dry_run:
-        site.move(output.absolute() if output else site.path, style or site.settings.style)
-    build = Build(site, paths, tags, concurrency=concurrency, fail_fast=fail_fast)
+    build = Build(
+        site,
+        paths,
+        tags,
+        output=output.absolute() if output else None,
+        style=style,
+        concurrency=concurrency,
+        fail_fast=fail_fast,
+    )
     if dry_run:
         _list_plan(build, as_json)
         return
@@ -138,52 +147,56 @@ def _build(
 
 
 def _list_plan(build: Build, as_json: bool) -> None:
-    plan, found = build.plan, build.report
-    if as_json:
-        click.echo(json.dumps({"total": len(plan), "urls": [target.key for target in plan]}))
-    else:
-        for target in plan:
-            click.echo(target.key)
-        report.show_problems(found)
-    if found.unknown:
+    with closing(build):
+        urls = (target.key for target in build.plan)
+        if as_json:
+            click.echo(json.dumps({"total": len(build.plan), "urls": list(urls)}))
+        else:
+            for url in urls:
+                click.echo(url)
+    report.show_problems(build.report)
+    if not build.report.is_good:
         raise click.exceptions.Exit(1)
 
 
 @click.command("routes")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--urls", is_flag=True, help="List every URL of every route.")
+@with_appcontext
 def _routes(as_json: bool, urls: bool) -> None:
     """List the marked routes and their URLs."""
     site = _site()
-    build = Build(site)
-    counts: Counter[str] = Counter()
-    listed: dict[str, list[str]] = {}
-    for target in build.plan:
-        counts[target.rule] += 1
-        if urls or counts[target.rule] <= 3:
-            listed.setdefault(target.rule, []).append(target.key)
+    counts: Counter[tuple[str, str]] = Counter()
+    listed: dict[tuple[str, str], list[str]] = {}
+    with closing(Build(site)) as build:
+        for target in build.plan:
+            name = (target.rule, target.endpoint)
+            counts[name] += 1
+            if urls or counts[name] <= 3:
+                listed.setdefault(name, []).append(target.key)
     rows = [
         {
             "rule": rule.rule,
             "endpoint": rule.endpoint,
-            "urls": counts[rule.rule],
+            "urls": counts[rule.rule, rule.endpoint],
             "fallback": mark.fallback,
             "revalidate": mark.revalidate,
             "visitors": mark.visitors,
-            "examples": listed.get(rule.rule, []),
+            "examples": listed.get((rule.rule, rule.endpoint), []),
         }
         for rule, mark in site.routes.marked_rules()
     ]
     if as_json:
         click.echo(json.dumps(rows, indent=2))
-        return
-    report.show_routes(rows, all_urls=urls)
+    else:
+        report.show_routes(rows, all_urls=urls)
     report.show_problems(build.report)
 
 
 @click.command("status")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--all", "everything", is_flag=True, help="List every page, not only the oldest.")
+@with_appcontext
 def _status(as_json: bool, everything: bool) -> None:
     """Say what is stored, how old it is, and how large."""
     site = _site()

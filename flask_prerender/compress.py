@@ -12,8 +12,8 @@ from typing import Any
 from typing import Protocol
 
 from .page import IDENTITY
-from .page import LEAF_SUFFIXES
 from .page import SUFFIXES
+from .paths import LEAF_SUFFIXES
 
 log = logging.getLogger("flask_prerender")
 
@@ -129,6 +129,17 @@ def compress(
         if packed is not None and len(packed) * 100 <= len(body) * 95:
             kept[compressor.encoding] = packed
     return kept
+
+
+def usable(compressors: Iterable[Compressor]) -> tuple[Compressor, ...]:
+    """Return the compressors that can be used; the others are logged once and left out."""
+    kept = []
+    for compressor in compressors:
+        if reason := fault(compressor):
+            log.warning("The compressor %s is skipped: %s.", type(compressor).__name__, reason)
+        else:
+            kept.append(compressor)
+    return tuple(kept)
 
 
 def signature(compressors: Iterable[Compressor]) -> str:

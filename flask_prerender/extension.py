@@ -18,6 +18,7 @@ from . import hook
 from .cli import make_group
 from .compress import Compressor
 from .compress import default_compressors
+from .compress import usable
 from .coordination.base import Coordination
 from .coordination.local import LocalCoordination
 from .errors import PrerenderError
@@ -177,4 +178,6 @@ class Prerender:
     def _chosen_compressors(self, settings: Settings) -> Sequence[Compressor]:
         if not settings.compress:
             return ()
-        return default_compressors() if self._compressors is None else self._compressors
+        if self._compressors is None:
+            return default_compressors()
+        return usable(self._compressors)

@@ -2,38 +2,39 @@
 
 from __future__ import annotations
 
-import logging
-import queue
-import threading
 import time
 import typing as t
 from collections.abc import Iterator
 from collections.abc import Sequence
+from contextlib import closing
+from contextlib import suppress
 from dataclasses import asdict
 from dataclasses import dataclass
 from dataclasses import field
 from datetime import datetime
 from datetime import UTC
+from pathlib import Path
 
 from flask import Flask
 
 from . import manifest
 from . import signals
 from . import sitemap
+from .disk import failures
+from .errors import RenderError
 from .errors import StoreError
+from .page import Page
 from .plan import Plan
 from .problems import Problem
 from .publish import Outcome
-from .publish import publish
-from .routes import Target
+from .render import request_environ
+from .site import refuse_static
 from .site import Site
 from .site import site_of
-
-log = logging.getLogger("flask_prerender")
+from .workers import Workers
 
 _SLOWEST = 10
 _LISTED = 1000
-_ABANDONED = 4
 _ANNOUNCE_SECONDS = 0.2
 
 
@@ -43,6 +44,7 @@ class Report:
 
     :ivar total: pages planned. :ivar counts: pages by result (``published``, ``unchanged``,
         ``refused``, ``failed``). :ivar reasons: pages refused or failed, by reason.
+    :ivar error: what kept the build from its end, if anything did.
     """
 
     total: int = 0
@@ -58,6 +60,7 @@ class Report:
     duration: float = 0.0
     sitemaps: list[str] = field(default_factory=list)
     was_stopped: bool = False
+    error: str = ""
 
     @property
     def is_good(self) -> bool:
@@ -66,6 +69,7 @@ class Report:
             self.turned_down
             or self.unknown
             or self.was_stopped
+            or self.error
             or any(not problem.is_warning for problem in self.problems)
         )
 
@@ -98,8 +102,10 @@ class Report:
 
 
 class Build:
-    """One build: plan, make every page, tidy up, report.
+    """One build: plan, make every page, tidy up, report. It is closed when it has run.
 
+    :param output: the directory to write to. Without it a full build goes where the settings say,
+        and a part of one joins what was built last; so it is with the style.
     :param fail_fast: stop at the first page that is not stored.
     """
 
@@ -109,43 +115,94 @@ class Build:
         paths: Sequence[str] = (),
         tags: Sequence[str] = (),
         *,
+        output: Path | None = None,
+        style: str | None = None,
         concurrency: int | None = None,
         fail_fast: bool = False,
     ) -> None:
+        if output is not None:
+            refuse_static(site.app, output, "--output")
         self._site = site
+        self._output = output
+        self._style = style
         self._concurrency = concurrency or site.settings.concurrency
         self._fail_fast = fail_fast
         self._started = time.perf_counter()
         self.plan = Plan(site, paths, tags)
-        self.plan.fill()
+        try:
+            self.plan.fill()
+        except BaseException:
+            self.close()
+            raise
         self.report = Report(
             total=len(self.plan), problems=self.plan.problems, unknown=self.plan.unknown
         )
 
+    def close(self) -> None:
+        self.plan.close()
+
     def run(self) -> Iterator[Outcome]:
-        """Make the pages, yielding what became of each as it is known."""
-        site = self._site
-        site.store.sweep()
-        number = site.store.next_build()
-        signals.send(signals.generate_started, site.app, total=self.report.total)
+        """Make the pages, yielding what became of each as it is known.
+
+        :raises StoreError: the store cannot be written at all. What goes wrong later is told in
+            the report.
+        """
+        site, report = self._site, self.report
+        with closing(self):
+            self._move()
+            site.store.sweep()
+            number = site.store.next_build()
+            signals.send(signals.generate_started, site.app, total=report.total)
+            try:
+                yield from self._publish(number)
+            except RenderError as error:
+                report.was_stopped, report.error = True, str(error)
+            finally:
+                # However it ended, servers are to see the pages that were stored.
+                with suppress(StoreError):
+                    site.coordination.advance()
+            self._finish(number)
+
+    def _move(self) -> None:
+        site, is_full = self._site, self.plan.is_full
+        site.move(
+            self._output or (site.path if is_full else site.output),
+            self._style or (site.settings.style if is_full else site.style),
+        )
+
+    def _publish(self, number: int) -> Iterator[Outcome]:
         announced = time.monotonic()
-        for outcome in _Workers(site, number, self._concurrency).run(iter(self.plan)):
-            self.report.add(outcome)
-            if time.monotonic() - announced > _ANNOUNCE_SECONDS:
-                site.coordination.advance()
-                announced = time.monotonic()
-            yield outcome
-            if self._fail_fast and not outcome.is_stored:
-                self.report.was_stopped = True
-                break
-        self._finish(number)
+        workers = Workers(self._site, number, self._concurrency)
+        with closing(workers.run(iter(self.plan))) as outcomes:
+            for outcome in outcomes:
+                self.report.add(outcome)
+                if time.monotonic() - announced > _ANNOUNCE_SECONDS:
+                    self._site.coordination.advance()
+                    announced = time.monotonic()
+                yield outcome
+                if self._fail_fast and not outcome.is_stored:
+                    self.report.was_stopped = True
+                    return
 
     def _finish(self, number: int) -> None:
         site, report = self._site, self.report
-        if self.plan.is_full and not report.was_stopped:
-            report.removed = self._prune(number)
-        self.plan.close()
-        site.public.mkdir(parents=True, exist_ok=True)
+        try:
+            if self.plan.is_full and not report.was_stopped:
+                report.removed = self._prune(number)
+            self._list_pages()
+            site.remember_build()
+            site.coordination.advance()
+            site.store.sweep()
+        except StoreError as error:
+            report.error = report.error or str(error)
+        report.duration = time.perf_counter() - self._started
+        signals.send(signals.generate_finished, site.app, report=report, duration=report.duration)
+
+    def _list_pages(self) -> None:
+        """Write the manifest and the sitemap, of all that is stored and not of this build alone."""
+        site = self._site
+        with failures("write", site.public):
+            site.public.mkdir(parents=True, exist_ok=True)
         manifest.write(
             site.output / "manifest.json",
             site.store.pages(),
@@ -154,27 +211,25 @@ class Build:
             base_url=site.base_url,
         )
         if site.settings.sitemap and site.has_public_url and not self._has_own_sitemap():
-            report.sitemaps = sitemap.write(site.public, site.store.pages(), base_url=site.base_url)
-        site.remember_build()
-        site.coordination.advance()
-        site.store.sweep()
-        report.duration = time.perf_counter() - self._started
-        signals.send(signals.generate_finished, site.app, report=report, duration=report.duration)
+            pages = site.store.pages()
+            self.report.sitemaps = sitemap.write(site.public, pages, base_url=site.base_url)
 
     def _has_own_sitemap(self) -> bool:
         """Whether the site has a page that is written where ours would be."""
         return self._site.store.get("/sitemap.xml") is not None
 
     def _prune(self, number: int) -> int:
-        """Remove pages of earlier builds that no route has any more.
+        """Remove pages of earlier builds that no route lists any more, and pages of first visits
+        that no marked route answers any more.
 
         A page that was planned and failed now stays as it was, and so do the pages of a route whose
         enumerator failed.
         """
         broken = {p.endpoint for p in self.report.problems if p.kind == "enumerator"}
         removed = 0
-        for page in self._site.store.pages(built_before=number):
-            if page.endpoint in broken or page.key in self.plan:
+        for page in self._site.store.pages():
+            is_wanted = page.key in self.plan or page.endpoint in broken
+            if is_wanted or page.build >= number or self._is_of_a_visit(page):
                 continue
             removed += self._site.store.delete([page.key])
             signals.send(
@@ -182,112 +237,11 @@ class Build:
             )
         return removed
 
-
-class _Worker:
-    """A thread that publishes one page after another, and what it is busy with."""
-
-    def __init__(self) -> None:
-        self.target: Target | None = None
-        self.since = 0.0
-        self.is_abandoned = False
-
-
-class _Workers:
-    """Threads that publish pages. One that hangs in a view is left behind and replaced."""
-
-    def __init__(self, site: Site, number: int, count: int) -> None:
-        self._site = site
-        self._number = number
-        self._tasks: queue.SimpleQueue[Target | None] = queue.SimpleQueue()
-        self._outcomes: queue.SimpleQueue[tuple[_Worker, Outcome]] = queue.SimpleQueue()
-        self._workers = [self._hire() for _ in range(count)]
-        self._left_behind = 0
-
-    def run(self, targets: Iterator[Target]) -> Iterator[Outcome]:
-        under_way = 0
-        try:
-            while True:
-                # Two for each worker: enough to keep them busy, few enough to stop at once.
-                while under_way < 2 * len(self._workers):
-                    target = next(targets, None)
-                    if target is None:
-                        break
-                    self._tasks.put(target)
-                    under_way += 1
-                if not under_way:
-                    return
-                for outcome in self._next_outcomes():
-                    under_way -= 1
-                    yield outcome
-        finally:
-            self._dismiss()
-
-    def _next_outcomes(self) -> list[Outcome]:
-        try:
-            worker, outcome = self._outcomes.get(timeout=0.5)
-        except queue.Empty:
-            return self._leave_hung_behind()
-        return [] if worker.is_abandoned else [outcome]
-
-    def _leave_hung_behind(self) -> list[Outcome]:
-        """Give up on renders past their time. What they still do is judged late and not stored."""
-        limit = time.monotonic() - self._site.settings.timeout - 1.0
-        outcomes = []
-        for number, worker in enumerate(self._workers):
-            target = worker.target
-            if target is None or worker.since > limit:
-                continue
-            worker.is_abandoned = True
-            self._left_behind += 1
-            if self._left_behind > _ABANDONED:
-                raise StoreError(
-                    f"{self._left_behind} renders hang (the last: {target.key}); the build stops. "
-                    "Mend these views, or raise PRERENDER_TIMEOUT."
-                )
-            self._workers[number] = self._hire()
-            detail = f"took longer than PRERENDER_TIMEOUT ({self._site.settings.timeout:g} s)"
-            outcomes.append(
-                Outcome(
-                    target.key, target.endpoint, target.rule, "failed", "timeout", detail,
-                    duration=time.monotonic() - worker.since,
-                )
-            )  # fmt: skip
-        return outcomes
-
-    def _hire(self) -> _Worker:
-        worker = _Worker()
-        threading.Thread(
-            target=self._work, args=(worker,), name="prerender-build", daemon=True
-        ).start()
-        return worker
-
-    def _work(self, worker: _Worker) -> None:
-        while not worker.is_abandoned:
-            target = self._tasks.get()
-            if target is None:
-                return
-            worker.since = time.monotonic()
-            worker.target = target
-            try:
-                outcome = publish(
-                    self._site, target, origin="build", build=self._number, announce=False
-                )
-            except Exception as error:
-                log.exception("%s could not be published", target.key)
-                outcome = Outcome(
-                    target.key, target.endpoint, target.rule, "failed", "internal", repr(error)
-                )
-            worker.target = None
-            self._outcomes.put((worker, outcome))
-
-    def _dismiss(self) -> None:
-        while not self._tasks.empty():
-            try:
-                self._tasks.get_nowait()
-            except queue.Empty:
-                break
-        for _ in self._workers:
-            self._tasks.put(None)
+    def _is_of_a_visit(self, page: Page) -> bool:
+        """Whether a visitor brought the page, and another could bring it today."""
+        if page.origin != "visit":
+            return False
+        return self._site.routes.match(request_environ(self._site, page.key), page.key) is not None
 
 
 def generate(

@@ -20,6 +20,7 @@ from .errors import PrerenderError
 from .errors import StoreError
 from .marks import Mark
 from .page import make_key
+from .page import path_key
 from .render import current_render
 from .render import rendering
 from .response import drop_repeats
@@ -82,7 +83,7 @@ class Hook:
         environ = current.environ
         if rule is None or current.routing_exception is not None:
             return self._sitemap(current) if rule is None else None
-        mark = self.site.routes.mark_for(rule, environ["PATH_INFO"])
+        mark = self.site.routes.mark_for(rule, environ.get("PATH_INFO", ""))
         if mark is None:
             return None
         if not self.site.is_started:
@@ -90,7 +91,7 @@ class Hook:
         reason = self._bypass(current, mark)
         key = None if reason else self._key(current, mark)
         if key is None:
-            _forward(environ, f"fwd=bypass; detail={reason or 'query'}")
+            _forward(environ, _bypassed(environ, reason))
             return None
         answer = self.server.answer(environ, key)
         if answer is None:
@@ -120,8 +121,9 @@ class Hook:
             return "disabled"
         if "HTTP_AUTHORIZATION" in environ:
             return "authorization"
-        if environ.get("SCRIPT_NAME", "") != self.site.script_name:
-            self._complain_of_mount(environ["SCRIPT_NAME"])
+        script_name = environ.get("SCRIPT_NAME", "")
+        if script_name != self.site.script_name:
+            self._complain_of_mount(script_name)
             return "mount"
         if rendering.get():
             return "render"  # a view that asks for another page while it is rendered
@@ -134,7 +136,7 @@ class Hook:
         self.site.complain(
             "mount",
             "A request came with SCRIPT_NAME %r, pages are rendered for %r, so the app answers. If "
-            " the app is mounted there, say so in PRERENDER_BASE_URL or APPLICATION_ROOT.",
+            "the app is mounted there, say so in PRERENDER_BASE_URL or APPLICATION_ROOT.",
             script_name,
             self.site.script_name,
         )
@@ -153,7 +155,7 @@ class Hook:
                     or settings.unknown_query == "ignore"
                 ):
                     return None
-        return make_key(environ["PATH_INFO"], query, self._host(current))
+        return make_key(environ.get("PATH_INFO", ""), query, self._host(current))
 
     def _host(self, current: Request) -> str:
         site = self.site
@@ -163,10 +165,12 @@ class Hook:
 
     def _first_visit(self, current: Request, mark: Mark, key: str) -> Answer | None:
         environ = current.environ
-        if mark.fallback == "404":
+        # A page that has expired, or whose body was damaged, is made again whatever the fallback.
+        is_known = mark.fallback != "render" and self.site.store.get(key) is not None
+        if mark.fallback == "404" and not is_known:
             raise NotFound()
         reason = "fallback"
-        if mark.fallback == "render":
+        if mark.fallback == "render" or is_known:
             reason = self._render(current, key)
         if reason:
             _forward(environ, f"fwd=uri-miss; detail={reason}")
@@ -236,6 +240,14 @@ def _tidy_and_prewarm(site: Site, server: Server) -> None:
         site.store.sweep()
     except StoreError as error:
         site.complain("store", "the store could not be prepared after the start: %s", error)
+
+
+def _bypassed(environ: dict[str, t.Any], reason: str) -> str:
+    if reason == "method":
+        return "fwd=method"
+    if not reason:
+        reason = "path" if path_key(environ.get("PATH_INFO", "")) is None else "query"
+    return f"fwd=bypass; detail={reason}"
 
 
 def _forward(environ: dict[str, t.Any], status: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import re
 import typing as t
 from collections.abc import Callable
@@ -161,7 +162,7 @@ def _check_choice(*choices: str) -> Callable[[t.Any], str]:
 def _check_seconds(value: t.Any) -> float | None:
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
         raise ValueError("seconds are wanted, or None")
     return float(value)
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import sysconfig
 import traceback
 import typing as t
 from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import replace
+from pathlib import Path
 
 from . import signals
 from .compress import compress
@@ -19,16 +22,21 @@ from .gate import judge
 from .gate import stored_headers
 from .gate import Verdict
 from .page import digest
-from .page import file_for
 from .page import IDENTITY
 from .page import Page
 from .page import Variant
+from .paths import file_for
 from .render import Render
 from .render import render
+from .render import request_environ
 from .routes import Target
 from .site import Site
 
 Result = t.Literal["published", "unchanged", "refused", "failed"]
+
+_ENVIRONMENT = f"{os.sep}site-packages{os.sep}"
+_STANDARD_LIBRARY = f"{sysconfig.get_path('stdlib')}{os.sep}"
+_PACKAGE = f"{Path(__file__).parent}{os.sep}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +84,7 @@ def publish(
         if announce and not (unchanged and page.revalidate is None and page.expire is None):
             site.coordination.advance()
     except CollisionError as error:
-        return _turn_down(site, target, done, Verdict("collision", str(error)))
+        return _turn_down(site, target, done, Verdict("collision", _collision(site, error)))
     except StoreError as error:
         return _turn_down(site, target, done, Verdict("store", str(error)))
     signals.send(
@@ -157,7 +165,7 @@ def _store(site: Site, target: Target, done: Render, origin: str, build: int) ->
             generated_at = previous.generated_at if same else page.generated_at
             known = replace(page, variants=previous.variants, generated_at=generated_at)
             try:
-                site.store.put(known, {})
+                _put(site, known, {})
                 return known, same
             except BlobMissingError:
                 pass  # somebody took a body away: all of them are written again below
@@ -165,8 +173,29 @@ def _store(site: Site, target: Target, done: Render, origin: str, build: int) ->
         done.body, page.mimetype, site.compressors, site.settings.compress_min_bytes
     )
     page = replace(page, variants=_variants(bodies))
-    site.store.put(page, bodies)
+    _put(site, page, bodies)
     return page, False
+
+
+def _put(site: Site, page: Page, bodies: Mapping[str, bytes]) -> None:
+    """Store a page. One that has its file makes room when no marked route answers it any more:
+    the route was moved from ``/about`` to ``/about/``."""
+    try:
+        site.store.put(page, bodies)
+    except CollisionError as error:
+        if site.routes.match(request_environ(site, error.owner), error.owner) is not None:
+            raise
+        _take_away(site, error.owner, "no route")
+        site.store.put(page, bodies)
+
+
+def _collision(site: Site, error: CollisionError) -> str:
+    try:
+        owner = site.store.get(error.owner)
+    except StoreError:
+        owner = None
+    route = f" {owner.key} is of the route {owner.rule} ({owner.endpoint})." if owner else ""
+    return f"{error}{route}"
 
 
 def _page(site: Site, target: Target, done: Render, origin: str, build: int) -> Page:
@@ -207,7 +236,11 @@ def last_frame(site: Site, done: Render) -> str:
     if done.error is None:
         return ""
     frames = traceback.extract_tb(done.error.__traceback__)
-    own = [frame for frame in frames if frame.filename.startswith(site.app.root_path)]
-    foreign = [frame for frame in frames if "site-packages" not in frame.filename]
-    chosen = (own or foreign or list(frames))[-1:]
+    root = f"{site.app.root_path}{os.sep}"
+    # A virtual environment often stands within the app's own folder.
+    own = [f for f in frames if f.filename.startswith(root)]
+    own = [f for f in own if _ENVIRONMENT not in f.filename.removeprefix(root)]
+    unknown = [f for f in frames if not f.filename.startswith((_STANDARD_LIBRARY, _PACKAGE))]
+    unknown = [f for f in unknown if _ENVIRONMENT not in f.filename]
+    chosen = (own or unknown or list(frames))[-1:]
     return "".join(f"{frame.filename}:{frame.lineno} in {frame.name}" for frame in chosen)

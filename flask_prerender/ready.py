@@ -27,6 +27,10 @@ _IN_304 = frozenset({"cache-control", "cdn-cache-control", "content-location", "
 #: How long a shared cache may keep a stale page: enough to spare us a herd, and too short to pin
 #: an old page for another whole period.
 _STALE_SHARED_SECONDS = 2
+
+#: Most shared caches ignore ``Vary: User-Agent`` and would give a crawler's page to everybody.
+_FOR_CRAWLERS = "private, max-age=0, must-revalidate"
+
 _OVERHEAD = 800
 
 
@@ -65,7 +69,7 @@ class Ready:
         self.begins, self.ends = math.inf, -math.inf
         self.used = True
         self.state: State = "fresh"
-        self.bots_only = page.options.get("visitors") == "bots"
+        self.bots_only = "bots" in (page.options.get("visitors"), settings.visitors)
         self.sent = {v.encoding: _sent(page, v, self.bots_only) for v in page.variants}
         self.etags = tuple(sent.etag for sent in self.sent.values())
 
@@ -96,7 +100,7 @@ class Ready:
         """Write the header lists that are true at `now`, and note until when they are."""
         page = self.page
         self.state = page.state(now)
-        changing = _changing(page, self.state, now, self.settings)
+        changing = _changing(self, now)
         for sent in self.sent.values():
             sent.ok = [*sent.fixed, *changing]
             sent.not_modified = [*sent.fixed_304, *changing]
@@ -132,11 +136,15 @@ def _sent(page: Page, variant: Variant, bots_only: bool) -> Sent:
     return Sent(variant, etag, fixed, fixed_304, [], [])
 
 
-def _changing(page: Page, state: State, now: float, settings: Settings) -> Headers:
+def _changing(ready: Ready, now: float) -> Headers:
+    page, settings = ready.page, ready.settings
     left = None if page.revalidate is None else math.ceil(page.revalidate - page.age(now))
+    if left is not None and ready.state != "fresh":
+        left = min(left, 0)  # a page from the future has no life left either
     headers: Headers = []
     if not any(name.lower() == "cache-control" for name, _ in page.headers):
-        headers.append(("Cache-Control", settings.cache_control or _cache_control(page, left, now)))
+        computed = _FOR_CRAWLERS if ready.bots_only else _cache_control(page, left, now)
+        headers.append(("Cache-Control", settings.cache_control or computed))
     if settings.headers:
         ttl = "" if left is None else f"; ttl={left}"
         headers += [

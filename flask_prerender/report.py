@@ -22,6 +22,8 @@ def show(report: Report, site: Site, *, quiet: bool = False) -> None:
         _show_slowest(report)
     _show_turned_down(report)
     show_problems(report)
+    if report.error:
+        click.secho(f"error: {report.error}", fg="red", err=True)
     if not quiet and not site.has_public_url and site.settings.sitemap:
         click.echo(
             "No sitemap.xml: its addresses are absolute. Set PRERENDER_BASE_URL, such as "

@@ -120,6 +120,8 @@ def _keep_private(headers: Headers) -> Headers:
     or an ``after_request`` function. The page is everybody's, this answer is not."""
     if "Set-Cookie" in headers:
         headers["Cache-Control"] = "private, no-store"
+        for name in ("CDN-Cache-Control", "Surrogate-Control", "Expires"):
+            headers.pop(name, None)
     return headers
 
 

@@ -73,7 +73,7 @@ class Server:
             sent = ready.sent.get(coding)
             if sent is not None:
                 return self._send(environ, ready, sent, source)
-        return _not_acceptable(ready, source)
+        return _not_acceptable(environ, ready, source)
 
     def _find(self, key: str) -> tuple[Ready, str] | None:
         """Return the page from memory if it is still what is stored, else from the store."""
@@ -151,14 +151,15 @@ def _part(environ: Environ, ready: Ready, sent: Sent, body: bytes, source: str) 
     return Answer("206 PARTIAL CONTENT", headers, body[first:stop], ready, source, IDENTITY)
 
 
-def _not_acceptable(ready: Ready, source: str) -> Answer:
+def _not_acceptable(environ: Environ, ready: Ready, source: str) -> Answer:
     headers = [
         ("Content-Type", "text/plain; charset=utf-8"),
         ("Content-Length", str(len(_NOT_ACCEPTABLE))),
         ("Cache-Control", "no-store"),
         ("Vary", "Accept-Encoding"),
     ]
-    return Answer("406 NOT ACCEPTABLE", headers, _NOT_ACCEPTABLE, ready, source, "")
+    body = b"" if environ["REQUEST_METHOD"] == "HEAD" else _NOT_ACCEPTABLE
+    return Answer("406 NOT ACCEPTABLE", headers, body, ready, source, "")
 
 
 def tell(site: Site, answer: Answer) -> None:

@@ -6,6 +6,7 @@ something that is quietly without effect.
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Callable
@@ -60,7 +61,7 @@ def _choice(*choices: str) -> Check:
 def _number(least: float, *, whole: bool = False) -> Check:
     def check(value: Any) -> float | int:
         kinds = int if whole else (int, float)
-        if isinstance(value, bool) or not isinstance(value, kinds) or not value >= least:
+        if isinstance(value, bool) or not isinstance(value, kinds) or not least <= value < math.inf:
             raise ValueError(f"a {'whole ' if whole else ''}number of at least {least:g} is wanted")
         return value if whole else float(value)
 

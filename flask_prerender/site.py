@@ -17,6 +17,8 @@ from flask import Flask
 
 from .compress import Compressor
 from .coordination.base import Coordination
+from .disk import failures
+from .disk import write_whole
 from .errors import ConfigError
 from .errors import PrerenderError
 from .flights import Flights
@@ -116,17 +118,15 @@ class Site:
         self.style = t.cast(Style, style)
 
     def remember_build(self) -> None:
-        """Write down where the build went and in which style, so that servers look there."""
-        self.path.mkdir(parents=True, exist_ok=True)
+        """Write down where the build went and in which style, so that servers look there.
+
+        :raises StoreError: it cannot be written.
+        """
         target = self.path / _LAST_BUILD
-        temporary = target.with_name(f".{target.name}.{os.getpid()}.{os.urandom(4).hex()}")
-        try:
-            temporary.write_text(
-                json.dumps({"output": str(self.output), "style": self.style}) + "\n"
-            )
-            os.replace(temporary, target)
-        finally:
-            temporary.unlink(missing_ok=True)
+        facts = json.dumps({"output": str(self.output), "style": self.style}) + "\n"
+        with failures("write", target):
+            self.path.mkdir(parents=True, exist_ok=True)
+            write_whole(self.path, target, facts.encode())
 
     def follow_build(self) -> None:
         """Look where the last build said it went. Called at the start and when pages changed."""
@@ -187,13 +187,22 @@ def site_of(app: Flask) -> Site:
 
 def _directory(app: Flask, settings: Settings) -> Path:
     path = (Path(app.instance_path) / settings.path).resolve()
+    refuse_static(app, path, "PRERENDER_PATH")
+    return path
+
+
+def refuse_static(app: Flask, path: Path, name: str) -> None:
+    """
+    :param name: the setting or option that gave the directory.
+    :raises ConfigError: it is one from which Flask serves files.
+    """
+    path = path.resolve()
     static = app.static_folder and Path(app.static_folder).resolve()
     if static and (path == static or static in path.parents):
         raise ConfigError(
-            f"PRERENDER_PATH is {path}, inside the static folder {static}: Flask would serve the "
+            f"{name} is {path}, inside the static folder {static}: Flask would serve the "
             "store's own files to everybody. Choose a directory outside of it."
         )
-    return path
 
 
 def _base_url(app: Flask, settings: Settings) -> tuple[str, str]:

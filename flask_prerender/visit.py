@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from .errors import StoreError
+from .page import Page
 from .publish import Outcome
 from .publish import publish
 from .routes import Target
@@ -33,6 +35,18 @@ def visit(site: Site, target: Target) -> str:
     return "" if outcome.is_stored else outcome.reason
 
 
+def _just_stored(site: Site, key: str) -> Page | None:
+    """Return the page if somebody stored it after its visitor had looked and before we began."""
+    try:
+        page = site.store.get(key)
+        if page is None or page.state(site.clock()) == "expired":
+            return None
+        is_whole = all(site.store.read(page, variant) is not None for variant in page.variants)
+    except StoreError:
+        return None
+    return page if is_whole else None
+
+
 def _known_reason(site: Site, key: str) -> str:
     now = site.clock()
     if now < site.store_rests_until:
@@ -42,6 +56,9 @@ def _known_reason(site: Site, key: str) -> str:
 
 
 def _publish(site: Site, target: Target) -> Outcome:
+    page = _just_stored(site, target.key)
+    if page is not None:
+        return Outcome(target.key, target.endpoint, target.rule, "unchanged", page=page)
     outcome = publish(site, target, origin="visit")
     if outcome.is_stored:
         site.unstorable.pop(target.key, None)

@@ -13,10 +13,10 @@ from typing import Any
 
 import brotli  # type: ignore[import-untyped]
 import pytest
-from conftest import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 
+from conftest import ROOT
 from flask_prerender.compress import compress
 from flask_prerender.compress import Compressor
 from flask_prerender.compress import default_compressors

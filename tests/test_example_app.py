@@ -17,10 +17,10 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
-from conftest import ROOT
 from flask import Flask
 from flask.testing import FlaskClient
 
+from conftest import ROOT
 from example_app import catalogue as catalogue_module
 from example_app import create_app
 from example_app.catalogue import catalogue

@@ -23,9 +23,8 @@ from hypothesis import HealthCheck
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from flask_prerender import page as page_module
+from flask_prerender import paths
 from flask_prerender.page import digest
-from flask_prerender.page import file_for
 from flask_prerender.page import http_date
 from flask_prerender.page import make_key
 from flask_prerender.page import Page
@@ -35,11 +34,12 @@ from flask_prerender.page import Style
 from flask_prerender.page import SUFFIXES
 from flask_prerender.page import Variant
 from flask_prerender.page import wsgi_path
+from flask_prerender.paths import file_for
 
 NOW = 1_800_000_000.0
 TEN_YEARS = 10 * 365 * 86400.0
 STYLES: tuple[Style, ...] = get_args(Style)
-EXTENSIONS = page_module._EXTENSIONS
+EXTENSIONS = paths._EXTENSIONS
 MIMETYPES = [*EXTENSIONS, "application/x-unknown", ""]
 #: One is of a user's own compressor.
 VARIANT_SUFFIXES = [*filter(None, SUFFIXES.values()), "lzma"]

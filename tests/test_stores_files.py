@@ -508,10 +508,10 @@ def test_a_sweep_removes_what_dead_writers_left_and_nothing_of_the_living(
     assert {path.name for path in tmp.iterdir()} == {foreign}
 
 
-def test_ten_thousand_orphans_are_swept_beside_living_writers(store: FileStore, root: Path) -> None:
+def test_thousands_of_orphans_are_swept_beside_living_writers(store: FileStore, root: Path) -> None:
     tmp = root / "store" / "tmp"
     tmp.mkdir(parents=True)
-    for number in range(10_000):
+    for number in range(2_000):
         (tmp / f"{DEAD.pid}-{number:016x}.part").touch()
     living = [tmp / f"{os.getpid()}-{number:016x}.part" for number in range(10)]
     for path in living:
@@ -575,12 +575,7 @@ def test_the_tree_follows_the_index_when_somebody_comes_between(
     store._tree.set = come_between  # type: ignore[assignment, method-assign]
     store.put(*make_page(body=b"older"))
     other.close()
-    tree = tree_of(root)
-    # A page that took the place over mends it with its next put.
-    if deed == "take over":
-        FileStore(root).put(*make_page("/b", b"b", file="about/index.html", gzip=None))
-        tree = tree_of(root)
-    assert tree == expected[deed]
+    assert tree_of(root) == expected[deed]
 
 
 def test_listing_holds_no_transaction_open(store: FileStore, root: Path) -> None:
@@ -683,19 +678,31 @@ def test_a_fork_amid_busy_threads_leaves_no_lock_held(store: FileStore) -> None:
 
 
 def test_the_parent_may_end_while_its_child_goes_on(root: Path) -> None:
+    def work() -> None:
+        while (key := orders.recv()) != "end":
+            store.put(*make_page(key))
+            orders.send(store.count())
+
     store = FileStore(root)
     store.put(*make_page())
     store.get("/about")
-    with fork.Pool(1) as pool:
-        pool.apply(store.put, make_page("/early"))
-        store.put(*make_page("/parent"))
-        store.close()
-        pool.apply(store.put, make_page("/late"))
-        fresh = FileStore(root)
-        assert [page.key for page in fresh.pages()] == ["/about", "/early", "/late", "/parent"]
-        fresh.put(*make_page("/fresh"))
-        fresh.close()
-        assert pool.apply(store.count) == 5
+    ours, orders = multiprocessing.Pipe()
+    child = fork.Process(target=work)
+    child.start()
+    ours.send("/early")
+    assert ours.recv() == 2
+    store.put(*make_page("/parent"))
+    store.close()
+    ours.send("/late")
+    assert ours.recv() == 4
+    fresh = FileStore(root)
+    assert [page.key for page in fresh.pages()] == ["/about", "/early", "/late", "/parent"]
+    fresh.put(*make_page("/fresh"))
+    fresh.close()
+    ours.send("/last")
+    assert ours.recv() == 6
+    ours.send("end")
+    child.join()
 
 
 # Durability.

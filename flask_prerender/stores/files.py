@@ -119,14 +119,18 @@ class FileStore:
 
     def _settle_newer(self, page: Page, held: set[str]) -> list[str]:
         """Set the tree again when somebody stored or deleted the page while we set it."""
+        troubles = []
         with self._index.write() as writing:
-            if writing.owner(page.file) is None:
+            owner = writing.owner(page.file)
+            if owner is None:
                 self._tree.remove(page.file, held)
-            entry = writing.find(page.key)
-            if entry is None:
-                return []
-            newer = Page.from_json(entry.record)
-            return self._tree.set(entry.file, self._paths(newer), entry.held)[1]
+            for key in {owner or page.key, page.key}:
+                entry = writing.find(key)
+                if entry is not None:
+                    newer = Page.from_json(entry.record)
+                    ours = entry.held | held if entry.file == page.file else entry.held
+                    troubles += self._tree.set(entry.file, self._paths(newer), ours)[1]
+        return troubles
 
     def _paths(self, page: Page) -> dict[str, Path]:
         """Return the blobs of the encodings that the tree has names for."""

@@ -44,7 +44,7 @@ class MemoryStore:
             self._pages[page.key] = page
 
     def _named(self, page: Page, bodies: Mapping[str, bytes]) -> dict[str, bytes]:
-        """Return the bodies of a page by digest, without those that are stored already."""
+        """Return the bodies of a page by digest, without those left out."""
         named = {}
         for variant in page.variants:
             body = bodies.get(variant.encoding)
@@ -54,7 +54,8 @@ class MemoryStore:
                         f"{page.key}: its {variant.encoding} body is not the one it names."
                     )
                 named[variant.digest] = body
-            elif variant.digest not in self._bodies:
+        for variant in page.variants:
+            if variant.digest not in named and variant.digest not in self._bodies:
                 raise BlobMissingError(f"{page.key}: its {variant.encoding} body is not stored.")
         return named
 

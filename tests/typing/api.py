@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Iterator
 from pathlib import Path
 from typing import assert_type
@@ -9,6 +10,7 @@ from typing import assert_type
 from flask import Blueprint
 from flask import Flask
 from flask.views import MethodView
+from werkzeug.routing import Rule
 
 import flask_prerender
 from flask_prerender import mark
@@ -17,6 +19,9 @@ from flask_prerender import Page
 from flask_prerender import Prerender
 from flask_prerender import PrerenderError
 from flask_prerender import Report
+from flask_prerender.coordination.local import LocalCoordination
+from flask_prerender.stores.files import FileStore
+from flask_prerender.stores.memory import MemoryStore
 
 app = Flask(__name__)
 blog = Blueprint("blog", __name__)
@@ -24,6 +29,29 @@ blog = Blueprint("blog", __name__)
 prerender = Prerender(app)
 prerender = Prerender()
 prerender.init_app(app)
+
+
+class Rot13:
+    encoding = "rot13"
+    suffix = "rot13"
+    version = "1"
+
+    def compress(self, body: bytes) -> bytes:
+        return body
+
+
+def select(rule: Rule, view: Callable[..., object]) -> dict[str, object] | bool | None:
+    return {"revalidate": 60} if rule.rule.startswith("/blog") else None
+
+
+everything = Prerender(
+    select=select,
+    compressors=[Rot13()],
+    store=MemoryStore(),
+    coordination=LocalCoordination,
+    clock=lambda: 0.0,
+)
+everything = Prerender(store=FileStore)
 
 
 @app.route("/")
@@ -79,6 +107,7 @@ class Page_(MethodView):
 
 prerender.mark_all(blog, revalidate=300)
 prerender.mark_all("docs.*")
+prerender.mark_all("admin.*", False)
 
 with prerender.marked(revalidate=60):
     app.add_url_rule("/class", view_func=Page_.as_view("class"))
@@ -89,6 +118,9 @@ assert_type(post("first"), str)
 
 flask_prerender.attach_default_logger(app)
 flask_prerender.signals.page_served.connect(lambda sender, **facts: None, weak=False)
+
+assert_type(prerender.is_rendering, bool)
+assert_type(flask_prerender.generate(app, ["/"], ["posts"], fail_fast=True), Report)
 
 entries = flask_prerender.manifest.read(Path("manifest.json"))
 found = flask_prerender.manifest.lookup(Path("manifest.json"), "/posts/first")

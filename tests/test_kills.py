@@ -1,0 +1,250 @@
+"""Writers killed at random moments, and at every step, under readers that check what they get."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+
+from witness import add_pages
+from witness import build
+from witness import check
+from witness import check_store
+from witness import check_tree
+from witness import environment
+from witness import leftovers
+from witness import PATHS
+from witness import Readers
+from witness import start_build
+from witness import write_version
+
+Start = Callable[..., Any]
+
+
+@pytest.fixture
+def restart(make_app: Callable[..., Flask], tmp_path: Path) -> Callable[[], Flask]:
+    """Start the site anew, with views that fail: whatever it answers was stored before."""
+
+    def start() -> Flask:
+        app = make_app()
+        add_pages(app, tmp_path, broken=True)
+        return app
+
+    return start
+
+
+def kill_at_random(process: subprocess.Popen[bytes], span: float) -> None:
+    """Kill a build at some moment after its first render began."""
+    wait_until_begun(process)
+    try:
+        process.wait(random.uniform(0.0, span))
+    except subprocess.TimeoutExpired:
+        process.kill()
+    process.communicate()
+
+
+def wait_until_begun(process: subprocess.Popen[bytes]) -> None:
+    assert process.stdout is not None
+    said = process.stdout.readline()
+    assert said == b"begun\n", said + process.stdout.read()
+
+
+def duration_of_a_build(folder: Path, version: object) -> float:
+    write_version(folder, version)
+    with start_build(folder, WITNESS_ANNOUNCE="1") as process:
+        wait_until_begun(process)
+        begun = time.monotonic()
+        said, _ = process.communicate()
+    assert process.returncode == 0, said.decode()
+    return time.monotonic() - begun
+
+
+def kill_builds(
+    kills: int, folder: Path, server: Any, restart: Callable[[], Flask], get: Start
+) -> None:
+    root = folder / "instance" / "prerendered"
+    span = duration_of_a_build(folder, "first")
+    paths = map(random.choice, itertools.repeat(PATHS))
+    killed = 0
+    with Readers(server.port, lambda: next(paths)) as readers:
+        for number in range(kills):
+            write_version(folder, number)
+            process = start_build(folder, WITNESS_ANNOUNCE="1")
+            kill_at_random(process, span)
+            killed += process.returncode == -signal.SIGKILL
+            versions = check_store(restart(), get)
+            assert set(versions) == set(PATHS)
+            check_tree(root / "public")
+            assert readers.wrong == []
+        readers.wait_for(50)
+    assert readers.wrong == []
+    assert killed >= kills * 2 // 3
+    # No answer was the app's: a page that is stored is never missing, whatever was killed.
+    assert readers.answers["app"] == 0
+    assert min(readers.answers[coding] for coding in ("identity", "gzip", "br")) > 0
+    assert len(set(versions.values())) > 1, "no build died between its first page and its last"
+
+
+def test_readers_never_notice_that_builds_are_killed(
+    tmp_path: Path, live_server: Start, restart: Callable[[], Flask], wsgi_get: Start
+) -> None:
+    build(tmp_path, "zero")
+    server = live_server(
+        "witness:create_app()", workers=1, args=["--threads", "4"], env=environment(tmp_path)
+    )
+    kill_builds(12, tmp_path, server, restart, wsgi_get)
+    server.stop()
+    assert leftovers(tmp_path / "instance" / "prerendered") == []
+    build(tmp_path, "last")
+    assert set(check_store(restart(), wsgi_get).values()) == {"last"}
+
+
+def kill_servers(kills: int, folder: Path, victim: Any, witness: Any) -> Readers:
+    """Kill workers that are storing first visits and pages that expire, one after another."""
+    visits = itertools.count()
+    asked = ["/visit/0"]
+
+    def new_visits() -> str:
+        number = next(visits)
+        if number % 3 == 0:
+            return f"/live/{number % 5}"
+        asked.append(f"/visit/{number}")
+        return asked[-1]
+
+    def known_pages() -> str:
+        return random.choice([*PATHS, *asked[-20:], random.choice(asked), "/live/1", "/live/3"])
+
+    with (
+        Readers(victim.port, new_visits, dying=True) as visitors,
+        Readers(witness.port, known_pages) as readers,
+    ):
+        for number in range(kills):
+            write_version(folder, number)
+            visitors.pids.clear()
+            visitors.wait_for(5)
+            time.sleep(random.uniform(0.0, 0.05))
+            os.kill(random.choice(list(visitors.pids)), signal.SIGKILL)
+            assert readers.wrong == [] == visitors.wrong
+        visitors.wait_for(20)
+        readers.wait_for(20)
+    assert readers.wrong == [] == visitors.wrong
+    assert visitors.answers["lost"] > 0, "nobody was interrupted"
+    assert readers.answers["stored"] > readers.answers["app"]
+    return visitors
+
+
+def start_victim_and_witness(folder: Path, live_server: Start) -> tuple[Any, Any]:
+    build(folder, "zero")
+    args = ["--threads", "4", "--preload", "--log-level", "critical"]
+    env = environment(folder)
+    app = "witness:create_app()"
+    return (
+        live_server(app, workers=2, args=args, env=env),
+        live_server(app, workers=1, args=args, env=env),
+    )
+
+
+def test_readers_never_notice_that_a_serving_process_is_killed(
+    tmp_path: Path, live_server: Start, restart: Callable[[], Flask], wsgi_get: Start
+) -> None:
+    victim, witness = start_victim_and_witness(tmp_path, live_server)
+    visitors = kill_servers(12, tmp_path, victim, witness)
+    victim.stop()
+    witness.stop()
+    versions = check_store(restart(), wsgi_get)
+    assert set(PATHS) <= set(versions)
+    assert len(versions) > len(PATHS) + visitors.answers["stored"] // 2
+    root = tmp_path / "instance" / "prerendered"
+    check_tree(root / "public")
+    assert leftovers(root) == []
+
+
+STEPS = ("open", "write", "replace", "link", "mkdir", "unlink", "close")
+
+
+def die_at(step: int) -> Callable[[], int]:
+    """Make this process kill itself before its system call of that number; return the count."""
+    count = 0
+
+    def counting(call: Callable[..., Any]) -> Callable[..., Any]:
+        def counted(*args: Any, **kwargs: Any) -> Any:
+            nonlocal count
+            count += 1
+            if count == step:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return call(*args, **kwargs)
+
+        return counted
+
+    class Connection(sqlite3.Connection):
+        execute = counting(sqlite3.Connection.execute)
+
+    connect = sqlite3.connect
+    sqlite3.connect = lambda *args, **kwargs: connect(*args, **kwargs, factory=Connection)  # type: ignore[assignment]
+    for name in STEPS:
+        setattr(os, name, counting(getattr(os, name)))
+    return lambda: count
+
+
+def in_a_child(work: Callable[[], object]) -> int:
+    """Run `work` in a forked child, and return how the child ended: as `os.waitpid` says it."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            work()
+            os._exit(0)
+        except BaseException:
+            import traceback
+
+            traceback.print_exc()
+            os._exit(1)
+    return os.waitpid(pid, 0)[1]
+
+
+def publish_and_die(make_app: Start, get: Start, folder: Path, step: int) -> Callable[[], None]:
+    def work() -> None:
+        app = make_app()
+        add_pages(app, folder)
+        die_at(step)
+        check("/visit/1", get(app, "/visit/1"))
+        check("/visit/2", get(app, "/visit/2"))
+        app.test_cli_runner().invoke(args=["prerender", "--path", "/page/1", "--path", "/visit/1"])
+
+    return work
+
+
+def test_a_page_is_whole_at_whichever_step_its_writer_dies(
+    tmp_path: Path, make_app: Start, restart: Callable[[], Flask], wsgi_get: Start
+) -> None:
+    root = tmp_path / "instance" / "prerendered"
+    write_version(tmp_path, "old")
+    first = make_app()
+    add_pages(first, tmp_path)
+    run = first.test_cli_runner().invoke
+    done = run(args=["prerender", "--path", "/page/1", "--path", "/page/2"])
+    assert done.exit_code == 0, done.output
+    write_version(tmp_path, "new")
+    ended = 1
+    for step in itertools.count(1):
+        ended = in_a_child(publish_and_die(make_app, wsgi_get, tmp_path, step))
+        if ended == 0:
+            break
+        assert ended == signal.SIGKILL
+        versions = check_store(restart(), wsgi_get)
+        assert versions["/page/2"] == "old"
+        assert versions["/page/1"] in ("old", "new")
+        check_tree(root / "public")
+    print("steps", step, sorted(str(p) for p in root.rglob(".*")))
+    assert step > 40
+    assert versions == {"/page/1": "new", "/page/2": "old", "/visit/1": "new", "/visit/2": "new"}
+    assert leftovers(root) == []
