@@ -49,6 +49,16 @@ class Entry:
     def is_class(self) -> bool:
         return self.kind in ("class", "exception")
 
+    @property
+    def values(self) -> tuple[Member, ...]:
+        """The members of an enumeration."""
+        return tuple(member for member in self.members if member.kind == "value")
+
+    @property
+    def methods(self) -> tuple[Member, ...]:
+        """Everything else that a class has."""
+        return tuple(member for member in self.members if member.kind != "value")
+
 
 @dataclass(frozen=True, slots=True)
 class Constant:

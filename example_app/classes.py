@@ -55,7 +55,7 @@ def members_of(cls: type) -> Iterator[Member]:
     if issubclass(cls, Enum):
         for name in sorted(cls.__members__):
             value = shown(cls.__members__[name].value)
-            yield Member(name, "constant", f"{name} = {value}", "", None)
+            yield Member(name, "value", f"{name} = {value}", "", None)
     for name, value in sorted(vars(cls).items()):
         if not name.startswith("_") and not (issubclass(cls, Enum) and name in cls.__members__):
             yield _member(cls, name, value)

@@ -192,10 +192,8 @@ def counted(module: Module) -> str:
 
 @bp.app_template_global()
 def source_url(source: str | None, line: int | None = None) -> str | None:
-    """Return where the site shows a line of a file, or CPython's repository where it does not."""
-    if source is None:
-        return None
-    for module in catalogue().by_source.get(source, ()):
+    """Return where the site shows a line of a file, if a page shows it."""
+    for module in catalogue().by_source.get(source or "", ()):
         place = f"L{line}" if line else None
         return url_for("library.source", module=module.name, _anchor=place)
-    return repository_url(source, line)
+    return None

@@ -10,6 +10,7 @@ import sysconfig
 import tokenize
 from functools import cache
 from pathlib import Path
+from types import CodeType
 from types import ModuleType
 from typing import Any
 
@@ -37,24 +38,28 @@ def repository_url(source: str, line: int | None = None) -> str:
 
 def place_of(thing: Any) -> tuple[str | None, int | None]:
     """Return file and line of a class or a function, or nothing for what is not in Python."""
-    module = sys.modules.get(getattr(thing, "__module__", None) or "")
-    source = source_of(module) if module else None
     if inspect.isclass(thing):
-        return _place_of_class(thing, source)
+        return _place_of_class(thing)
     code = getattr(inspect.unwrap(thing), "__code__", None)
-    if code is None:
-        return None, None
+    source = _file_of(code) if code else None
+    return (source, code.co_firstlineno) if code and source else (None, None)
+
+
+def _file_of(code: CodeType) -> str | None:
     # The modules needed at start are frozen into the interpreter and name no file.
-    if not code.co_filename.startswith("<frozen"):
-        source = _inside(code.co_filename)
-    return (source, code.co_firstlineno) if source else (None, None)
+    if code.co_filename.startswith("<frozen "):
+        module = sys.modules.get(code.co_filename[8:-1])
+        return source_of(module) if module else None
+    return _inside(code.co_filename)
 
 
-def _place_of_class(cls: type, source: str | None) -> tuple[str | None, int | None]:
+def _place_of_class(cls: type) -> tuple[str | None, int | None]:
+    module = sys.modules.get(cls.__module__)
+    source = source_of(module) if module else None
     # collections.abc and others say that they define what another file does; its methods know.
     functions = (f for _, f in sorted(vars(cls).items()) if inspect.isfunction(f))
     method = next(functions, None)
-    for file in (source, _inside(method.__code__.co_filename) if method else None):
+    for file in (source, _file_of(method.__code__) if method else None):
         line = _class_lines(file).get(cls.__name__) if file else None
         if line:
             return file, line

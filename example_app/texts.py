@@ -47,10 +47,16 @@ def spoken_signature(name: str, doc: str) -> tuple[str, str]:
 
     :param name: what is called.
     """
+    said = re.compile(
+        rf"(?:\w+\.)?({re.escape(name)}\([^)]*\)(?: -> [\w ]+)?)(?:(?: --|[,.:]) *(.*))?$"
+    )
     lines = doc.split("\n")
-    count = 0
-    while count < len(lines) and lines[count].startswith(f"{name}("):
-        count += 1
-    if not count:
-        return f"{name}({UNKNOWN})", doc
-    return "\n".join(lines[:count]), "\n".join(lines[count:]).strip("\n")
+    found: list[str] = []
+    while lines:
+        match = said.match(lines[0])
+        if not match and not lines[0].startswith(f"{name}("):
+            break
+        found.append(match[1] if match else lines[0])
+        rest = match[2] if match else None
+        lines[:1] = [rest] if rest else []
+    return "\n".join(found) or f"{name}({UNKNOWN})", "\n".join(lines).strip("\n")

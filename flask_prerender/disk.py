@@ -77,10 +77,15 @@ def make_directory(root: Path, *parts: str) -> Path:
     return Path(path)
 
 
+def part_name(directory: Path) -> Path:
+    """Return a temporary name that says who writes there, so that a sweep knows the dead."""
+    return directory / f"{os.getpid()}-{secrets.token_hex(8)}{PART}"
+
+
 @contextmanager
 def part_file(directory: Path) -> Iterator[Path]:
     """Yield a temporary name that nobody else has; what still has it at the end is removed."""
-    path = directory / f"{os.getpid()}-{secrets.token_hex(8)}{PART}"
+    path = part_name(directory)
     try:
         yield path
     finally:

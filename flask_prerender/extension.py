@@ -23,9 +23,10 @@ from .coordination.base import Coordination
 from .coordination.local import LocalCoordination
 from .errors import PrerenderError
 from .hook import Hook
-from .marks import check_options
 from .marks import mark
+from .marks import Marker
 from .marks import MarkOptions
+from .options import check_options
 from .render import watch
 from .routes import Group
 from .routes import group
@@ -68,7 +69,7 @@ class Prerender:
     """
 
     #: The same decorator as :func:`flask_prerender.mark`.
-    mark = staticmethod(mark)
+    mark: t.ClassVar[Marker] = t.cast(Marker, staticmethod(mark))
 
     def __init__(
         self,

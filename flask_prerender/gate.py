@@ -9,15 +9,17 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from .marks import Mark
+from .page import split_key
 from .render import Render
 from .site import Site
 
 #: Said of the connection, of one moment or of one visitor; never part of a page.
 _NOT_STORED = frozenset(
     {
-        "age", "cache-status", "connection", "content-encoding", "content-length", "date", "etag",
+        "accept-ranges", "age", "cache-status", "connection", "content-encoding", "content-length", "date", "etag",
         "keep-alive", "last-modified", "proxy-authenticate", "proxy-authorization", "server",
         "server-timing", "set-cookie", "te", "traceparent", "tracestate", "trailer",
         "transfer-encoding", "upgrade", "x-request-id",
@@ -25,7 +27,7 @@ _NOT_STORED = frozenset(
 )  # fmt: skip
 
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+\Z")
-_UNSENDABLE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_UNSENDABLE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]|[^\x00-\xff]")
 _HEADER_BYTES = 8192
 _HEADER_COUNT = 64
 
@@ -73,18 +75,21 @@ def stored_headers(site: Site, done: Render, mark: Mark) -> tuple[tuple[str, str
     """Return the response's own headers that are part of the page, and those of the mark."""
     own = {name.lower() for name, _ in mark.headers}
     kept = [
-        (name, _relative(site, value) if name.lower() == "location" else value)
+        (name, _relative(site, done.key, value) if name.lower() == "location" else value)
         for name, value in done.headers
         if name.lower() not in _NOT_STORED and name.lower() not in own
     ]
     return (*kept, *mark.headers)
 
 
-def _relative(site: Site, location: str) -> str:
-    """Return a redirect within the site without its host: a page has no host of its own."""
-    origin = site.base_url.removesuffix(site.script_name)
+def _relative(site: Site, key: str, location: str) -> str:
+    """Return a redirect within the page's own host without the host."""
+    base = urlsplit(site.base_url)
+    origin = f"{base.scheme}://{split_key(key)[0] or base.netloc}"
     rest = location.removeprefix(origin)
     is_ours = rest is not location and rest[:1] in ("", "/", "?", "#")
+    if rest[1:2] in ("/", "\\"):  # without the host before it, this would name another host
+        return location
     return (rest if rest.startswith("/") else f"/{rest}") if is_ours else location
 
 
@@ -133,7 +138,12 @@ def _personal(site: Site, done: Render, mark: Mark) -> Verdict:
 
 
 def _private(site: Site, done: Render, mark: Mark) -> Verdict:
-    for name in ("cache-control", "cdn-cache-control", "surrogate-control"):
+    names = {name.lower() for name, _ in done.headers}
+    for name in sorted(names):
+        if not name.endswith(
+            ("cache-control", "surrogate-control")
+        ):  # also Vendor-CDN-Cache-Control
+            continue
         for directive in header_values(done, name):
             word = directive.partition("=")[0]
             if word in ("private", "no-store"):

@@ -5,12 +5,10 @@ from __future__ import annotations
 import json
 import logging
 import os
-import uuid
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
 from contextlib import contextmanager
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from datetime import UTC
@@ -20,6 +18,7 @@ from typing import TextIO
 from urllib.parse import parse_qsl
 from urllib.parse import unquote_to_bytes
 
+from .disk import part_file
 from .errors import StoreError
 from .page import IDENTITY
 from .page import make_key
@@ -217,14 +216,11 @@ def _json(value: object) -> str:
 @contextmanager
 def _replacing(path: Path) -> Iterator[TextIO]:
     """Open a file that takes the place of `path` when all is written, or leaves nothing."""
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("x", encoding="utf-8", newline="\n") as file:
-            yield file
-        os.replace(temporary, path)
+        with part_file(path.parent) as part:
+            with part.open("x", encoding="utf-8", newline="\n") as file:
+                yield file
+            os.replace(part, path)
     except OSError as error:
         raise StoreError(f"{path} cannot be written: {error.strerror or error}.") from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink()

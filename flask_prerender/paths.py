@@ -57,7 +57,7 @@ def file_for(key: str, mimetype: str, style: Style) -> str | None:
     ``dir_index`` writes ``/about`` to ``about/index.html``, ``file`` writes it to ``about.html``.
     A last segment that already has the extension of its type keeps its name: ``/feed.xml`` is
     ``feed.xml``. Two keys share a file only if they differ in a trailing slash alone, or, in the
-    style ``file``, in the extension (``/a`` and ``/a.html``); the store refuses that as a collision.
+    style ``file``, in the extension (``/a`` and ``/a.html``); the store refuses such a collision.
     """
     host, path, query = split_key(key)
     segments = [unquote(segment) for segment in path.strip("/").split("/")] if path != "/" else []

@@ -13,13 +13,17 @@ import io
 import sys
 import time
 import typing as t
+from collections.abc import Callable
 from collections.abc import Iterable
 from dataclasses import dataclass
 from dataclasses import field
+from importlib import import_module
 
 from flask import Flask
 from flask import got_request_exception
 from flask import Request
+from flask import request_started
+from werkzeug.datastructures import EnvironHeaders
 
 from . import signals
 from .page import split_key
@@ -96,24 +100,27 @@ def render(site: Site, key: str, revision: int) -> Render:
 
 def _run(site: Site, done: Render, chain: tuple[str, ...]) -> None:
     rendering.set(chain)
-    written: list[bytes] = []
+    body = _Body(done, site.settings.max_page_bytes)
 
     def start_response(
         status: str, headers: list[tuple[str, str]], exc_info: t.Any = None
     ) -> t.Callable[[bytes], None]:
         done.status = int(status.split(" ", 1)[0])
         done.headers = list(headers)
-        return written.append
+        if any(n.lower() == "content-type" and v.startswith(_STREAMS) for n, v in headers):
+            done.stopped = "stream"
+        return body.write
 
     try:
         environ = request_environ(site, done.key)
         environ[ENVIRON_KEY] = done
-        body = site.app(environ, start_response)
+        _let_login_rest(site.app)
+        chunks = site.app(environ, start_response)
         try:
-            done.body = _read(done, body, written, site.settings.max_page_bytes)
+            done.body = body.read(chunks)
         finally:
-            if hasattr(body, "close"):
-                body.close()
+            if hasattr(chunks, "close"):
+                chunks.close()
     except (KeyboardInterrupt, GeneratorExit):
         raise
     except BaseException as error:
@@ -122,28 +129,37 @@ def _run(site: Site, done: Render, chain: tuple[str, ...]) -> None:
         done.error = error
 
 
-def _read(done: Render, body: Iterable[bytes], written: list[bytes], limit: int) -> bytes:
-    content_type = next((v for n, v in done.headers if n.lower() == "content-type"), "")
-    if content_type.startswith(_STREAMS):
-        done.stopped = "stream"
-        return b""
-    chunks = written
-    size = sum(map(len, chunks))
-    for chunk in body:
-        chunks.append(chunk)
-        size += len(chunk)
-        if size > limit:
-            done.stopped = "size"
+class _Body:
+    """The bytes of a response, as far as they are wanted."""
+
+    def __init__(self, done: Render, limit: int) -> None:
+        self._done = done
+        self._limit = limit
+        self._chunks: list[bytes] = []
+        self._size = 0
+
+    def write(self, chunk: bytes) -> None:
+        """Keep a chunk, unless nobody wants more."""
+        done = self._done
+        self._size += len(chunk)
+        if self._size > self._limit:
+            done.stopped = done.stopped or "size"
         elif time.monotonic() > done.deadline:
-            done.stopped = "timeout"
+            done.stopped = done.stopped or "timeout"
+        if done.stopped:
+            self._chunks.clear()
         else:
-            continue
-        return b""
-    if size > limit:
-        done.stopped = "size"
-    elif time.monotonic() > done.deadline:
-        done.stopped = "timeout"
-    return b"".join(chunks)
+            self._chunks.append(chunk)
+
+    def read(self, chunks: Iterable[bytes]) -> bytes:
+        """Return the whole body, or nothing when it was too much, too late, or has no end."""
+        if not self._done.stopped:
+            for chunk in chunks:
+                self.write(chunk)
+                if self._done.stopped:
+                    break
+        self.write(b"")
+        return b"".join(self._chunks)
 
 
 def request_environ(site: Site, key: str) -> dict[str, t.Any]:
@@ -157,7 +173,8 @@ def request_environ(site: Site, key: str) -> dict[str, t.Any]:
         environ["SERVER_PORT"] = port or environ["SERVER_PORT"]
     environ["PATH_INFO"] = wsgi_path(path)
     environ["QUERY_STRING"] = query
-    environ["REQUEST_URI"] = environ["RAW_URI"] = f"{path}?{query}" if query else path
+    target = f"{site.script_name}{path}"
+    environ["REQUEST_URI"] = environ["RAW_URI"] = f"{target}?{query}" if query else target
     environ["wsgi.input"] = io.BytesIO()
     environ["wsgi.errors"] = sys.stderr
     return environ
@@ -171,8 +188,35 @@ def current_render(environ: t.Mapping[str, t.Any]) -> Render | None:
 
 def watch(app: Flask) -> None:
     """Let renders of `app` record what a view raised and what it read of its visitor."""
+    request_started.connect(_begin, app, weak=False)
     got_request_exception.connect(_remember_error, app, weak=False)
     app.request_class = _recording(app.request_class)
+
+
+def _begin(sender: Flask, **extra: t.Any) -> None:
+    """Count reads from here on: before every hook of the app, wherever it was registered."""
+    from flask import request
+
+    done = current_render(request.environ)
+    if done is not None:
+        done.is_dispatched = True
+        request.headers = _Headers(request.environ, done)
+
+
+class _Headers(EnvironHeaders):
+    """The headers of a render, which notice who asks for those that no render has."""
+
+    _NOTED: t.ClassVar = {"COOKIE": "cookies", "AUTHORIZATION": "authorization"}
+
+    def __init__(self, environ: t.Any, done: Render) -> None:
+        super().__init__(environ)
+        self._done = done
+
+    def __getitem__(self, key: t.Any) -> t.Any:
+        noted = isinstance(key, str) and self._NOTED.get(key.upper())
+        if noted:
+            self._done.reads.add(noted)
+        return super().__getitem__(key)
 
 
 def _remember_error(sender: Flask, exception: BaseException, **extra: t.Any) -> None:
@@ -201,7 +245,11 @@ def _recording(base: type[Request]) -> type[Request]:
             return getattr(super(recording, self), attribute)
 
         def write(self: Request, value: t.Any) -> None:
-            getattr(base, attribute).__set__(self, value)
+            inherited = getattr(base, attribute)
+            if hasattr(type(inherited), "__set__"):
+                inherited.__set__(self, value)
+            else:
+                vars(self)[attribute] = value
 
         return property(read, write, doc=getattr(base, attribute).__doc__)
 
@@ -218,3 +266,33 @@ def _recording(base: type[Request]) -> type[Request]:
         },
     )
     return t.cast("type[Request]", recording)
+
+
+def _let_login_rest(app: Flask) -> None:
+    """Spare renders what Flask-Login asks the session unasked, after every response and before
+    every template: each page of such an app would seem to depend on its visitor.
+
+    A render has no cookie to refresh, and ``current_user`` still reads the session when it is used.
+    """
+    manager = getattr(app, "login_manager", None)
+    refresh = getattr(manager, "_update_remember_cookie", None)
+    after = app.after_request_funcs.get(None, [])
+    if refresh is None or refresh not in after:
+        return
+    after[:] = [_unless_rendering(f, lambda r: r) if f == refresh else f for f in after]
+    processors = app.template_context_processors[None]
+    user = {"current_user": import_module("flask_login").current_user}
+    processors[:] = [
+        _unless_rendering(f, lambda: user) if f.__name__ == "_user_context_processor" else f
+        for f in processors
+    ]
+
+
+def _unless_rendering(call: t.Any, instead: Callable[..., t.Any]) -> Callable[..., t.Any]:
+    from flask import request
+
+    def choose(*values: t.Any) -> t.Any:
+        in_render = bool(request) and current_render(request.environ) is not None
+        return (instead if in_render else call)(*values)
+
+    return choose

@@ -8,8 +8,6 @@ from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
-from datetime import UTC
 from fnmatch import fnmatchcase
 
 from flask import Blueprint
@@ -20,13 +18,13 @@ from werkzeug.routing import Rule
 from .errors import MarkError
 from .errors import RouteError
 from .marks import build_mark
-from .marks import check_options
-from .marks import LastModified
 from .marks import left_on
 from .marks import Mark
-from .marks import Values
+from .options import check_options
+from .options import Values
 from .page import make_key
 from .page import wsgi_path
+from .params import listed
 from .problems import empty
 from .problems import failing_enumerator
 from .problems import Problem
@@ -36,7 +34,7 @@ from .settings import Settings
 
 Select = Callable[[Rule, Callable[..., t.Any]], Mapping[str, t.Any] | bool | None]
 #: A group of routes: a blueprint or an endpoint pattern, and the options of its mark.
-Group = tuple[str, Mapping[str, t.Any] | bool]
+Group = tuple[str | Blueprint, Mapping[str, t.Any] | bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +109,8 @@ class Routes:
         self, rule: Rule, view: Callable[..., t.Any]
     ) -> Iterator[Mapping[str, t.Any] | bool]:
         """Yield what the program says about a route, from the most general to the nearest."""
-        for pattern, options in self._groups:
-            if fnmatchcase(rule.endpoint, pattern):
+        for target, options in self._groups:
+            if self._is_in(rule.endpoint, target):
                 yield options
         if id(rule) in self._blocks:
             yield self._blocks[id(rule)]
@@ -122,6 +120,14 @@ class Routes:
         own = left_on(view)
         if own is not None:
             yield own
+
+    def _is_in(self, endpoint: str, target: str | Blueprint) -> bool:
+        if isinstance(target, str):
+            return fnmatchcase(endpoint, target)
+        # Under whatever names it is registered, and within whatever other blueprints.
+        names = endpoint.split(".")[:-1]
+        blueprints = self._app.blueprints
+        return any(blueprints.get(".".join(names[:n])) is target for n in range(1, len(names) + 1))
 
     def match(self, environ: Mapping[str, t.Any], key: str) -> Target | None:
         """Return the marked route that answers a request, or ``None`` when none does."""
@@ -177,7 +183,7 @@ class Routes:
             return
         count = 0
         try:
-            for values, last_modified in self._listed(rule, mark, marked):
+            for values, last_modified in listed(rule, mark, marked):
                 count += 1
                 yield from self._target(rule, values, last_modified, on_problem)
         except Exception as error:
@@ -185,21 +191,6 @@ class Routes:
             return
         if not count:
             on_problem(empty(rule))
-
-    def _listed(
-        self, rule: Rule, mark: Mark, marked: list[tuple[Rule, Mark]]
-    ) -> Iterator[tuple[dict[str, t.Any], float | None]]:
-        """Yield the arguments of each page of a route, and when its content last changed."""
-        params: t.Any = mark.params
-        if not mark.wants_parent:
-            for item in params() if callable(params) else params:
-                yield _arguments(rule, item)
-            return
-        parent = _parent(rule, marked)
-        for values, _ in self._listed(parent[0], parent[1], marked):
-            for item in params(dict(values)):
-                own, last_modified = _arguments(rule, item)
-                yield {**values, **own}, last_modified
 
     def _target(
         self,
@@ -275,42 +266,7 @@ def _normal(options: Mapping[str, t.Any] | bool, where: str) -> Mapping[str, t.A
 def group(target: str | Blueprint, options: Mapping[str, t.Any] | bool) -> Group:
     """Return the group of a blueprint, or of the endpoints that a pattern matches."""
     if isinstance(target, Blueprint):
-        return f"{target.name}.*", _normal(options, f"the blueprint {target.name!r}")
+        return target, _normal(options, f"the blueprint {target.name!r}")
     if not isinstance(target, str):
         raise MarkError(f"mark_all() takes a blueprint or an endpoint pattern, not {target!r}.")
     return target, _normal(options, f"mark_all({target!r})")
-
-
-def _parent(rule: Rule, marked: list[tuple[Rule, Mark]]) -> tuple[Rule, Mark]:
-    """Return the marked route whose arguments are part of this one's: the nearest above it."""
-    candidates = [
-        (other, mark)
-        for other, mark in marked
-        if other.arguments < rule.arguments and other.arguments and mark.params is not None
-    ]
-    if not candidates:
-        raise RouteError(
-            "its enumerator takes a parent's arguments, but no marked route with an enumerator has "
-            f"a part of the arguments {', '.join(sorted(rule.arguments))}. Mark such a route, or "
-            "let the enumerator take no argument and yield all of them."
-        )
-    return max(candidates, key=lambda pair: (len(pair[0].arguments), len(pair[0].rule)))
-
-
-def _arguments(rule: Rule, item: t.Any) -> tuple[dict[str, t.Any], float | None]:
-    values, last_modified = item if isinstance(item, tuple) and len(item) == 2 else (item, None)
-    if not isinstance(values, Mapping):
-        raise RouteError(
-            f"its enumerator gave {item!r}; a dict such as "
-            f"{dict.fromkeys(sorted(rule.arguments), '...')} is wanted, "
-            "alone or in a pair with the moment of its last change."
-        )
-    return dict(values), _moment(last_modified)
-
-
-def _moment(value: LastModified) -> float | None:
-    if value is None or isinstance(value, int | float):
-        return None if value is None else float(value)
-    if not isinstance(value, datetime):
-        value = datetime(value.year, value.month, value.day, tzinfo=UTC)
-    return value.timestamp()

@@ -10,6 +10,7 @@ import math
 import os
 import re
 from collections.abc import Callable
+from collections.abc import Iterable
 from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import field
@@ -40,6 +41,10 @@ def _text(value: Any) -> str:
     if not isinstance(value, str) or not value:
         raise ValueError("a text is wanted")
     return value
+
+
+def _path(value: Any) -> str:
+    return _text(os.fspath(value) if isinstance(value, os.PathLike) else value)
 
 
 def _any_text(value: Any) -> str:
@@ -73,9 +78,10 @@ def _optional(check: Check) -> Check:
 
 
 def _names(value: Any) -> tuple[str, ...]:
-    if isinstance(value, str) or not all(isinstance(name, str) for name in value):
+    names = tuple(value) if isinstance(value, Iterable) else (value,)
+    if isinstance(value, str) or not all(isinstance(name, str) for name in names):
         raise ValueError("a list of names is wanted")
-    return tuple(value)
+    return names
 
 
 def _rules(value: Any) -> dict[str, Any]:
@@ -114,7 +120,7 @@ class Settings:
         "of yours should show at once.",
     )  # fmt: skip
     path: str = _setting(
-        "prerendered", _text,
+        "prerendered", _path,
         "The directory of the pages. A relative path is below the app's instance folder.",
     )  # fmt: skip
     style: str = _setting(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import re
-import uuid
 from collections.abc import Iterable
 from collections.abc import Iterator
 from contextlib import suppress
@@ -15,6 +14,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from xml.sax.saxutils import escape
 
+from .disk import part_name
 from .errors import StoreError
 from .page import Page
 from .page import split_key
@@ -122,7 +122,7 @@ def _is_foreign(path: Path) -> bool:
 
 
 def _write(directory: Path, root: str, lines: Iterable[str], temporaries: list[Path]) -> None:
-    temporary = directory / f".sitemap.xml.{uuid.uuid4().hex}.tmp"
+    temporary = part_name(directory)
     temporaries.append(temporary)
     with temporary.open("x", encoding="utf-8", newline="\n") as file:
         file.write(_HEAD.format(root))

@@ -6,6 +6,7 @@ import logging
 import queue
 import threading
 import time
+from collections.abc import Generator
 from collections.abc import Iterator
 
 from .errors import RenderError
@@ -49,7 +50,7 @@ class Workers:
         self._workers: list[_Worker] = []
         self._left_behind = 0
 
-    def run(self, targets: Iterator[Target]) -> Iterator[Outcome]:
+    def run(self, targets: Iterator[Target]) -> Generator[Outcome, None, None]:
         """Publish each target, yielding what became of it. Closing the iterator ends the threads.
 
         :raises RenderError: so many views hang that going on is of no use.

@@ -123,6 +123,11 @@ def test_a_class_page_shows_signature_bases_and_members(client: FlaskClient) -> 
     assert 'id="raw_decode"' in page(client, "/library/json/JSONDecoder/")
 
 
+def test_an_enumeration_shows_its_values(client: FlaskClient) -> None:
+    text = page(client, "/library/http/HTTPStatus/")
+    assert '<li id="NOT_FOUND"><code>NOT_FOUND</code> <samp>404</samp></li>' in text
+
+
 def test_a_class_page_names_its_subclasses(client: FlaskClient) -> None:
     text = page(client, "/library/builtins/ValueError/")
     assert '<a href="/library/json.decoder/JSONDecodeError/">' in text
@@ -298,6 +303,10 @@ def test_a_signature_shows_no_address_and_nothing_of_this_machine() -> None:
 def test_a_signature_is_read_from_the_docstring_where_c_code_has_it_there() -> None:
     doc = "f(x) -> y\nf(x, z) -> y\n\nDoes it."
     assert spoken_signature("f", doc) == ("f(x) -> y\nf(x, z) -> y", "Does it.")
+    doc = "D.pop(k[,d]) -> v, remove the key.\nMore."
+    assert spoken_signature("pop", doc) == ("pop(k[,d]) -> v", "remove the key.\nMore.")
+    doc = "range.count(value) -> integer -- return it"
+    assert spoken_signature("count", doc) == ("count(value) -> integer", "return it")
     assert spoken_signature("g", "Does it.") == ("g(…)", "Does it.")
 
 

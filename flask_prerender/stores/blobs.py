@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 _DIGEST = re.compile(r"[0-9a-f]{64}\Z")
 _SHARD = re.compile(r"[0-9a-f]{2}\Z")
-_PART = re.compile(rf"([0-9]+)-[0-9a-f]+{re.escape(PART)}")
+_PART = re.compile(rf"([0-9]+)-[0-9a-f]+{re.escape(PART)}\Z")
 _WARNED = 1000
 
 
@@ -127,15 +127,13 @@ class Blobs:
 
         :param grace: seconds that are left to each, and ten times over to a living writer.
         """
-        with suppress(FileNotFoundError, NotADirectoryError), os.scandir(self._tmp) as found:
-            for entry in found:
-                name = _PART.match(entry.name)
-                if name is None:
-                    continue
-                with suppress(FileNotFoundError):
-                    age = now - entry.stat(follow_symlinks=False).st_ctime
-                    if age > grace * 10 or (age > grace and not _is_alive(int(name[1]))):
-                        Path(entry.path).unlink()
+        # The first two are where a build writes its manifest, its sitemap, and where it went.
+        for directory in (self._root, self._root / "public", self._tmp):
+            with suppress(FileNotFoundError, NotADirectoryError), os.scandir(directory) as found:
+                for entry in found:
+                    name = _PART.match(entry.name)
+                    if name is not None:
+                        _sweep_part(entry, int(name[1]), now, grace)
 
 
 def _read_twice(path: Path, size: int) -> bytes | None:
@@ -146,6 +144,13 @@ def _read_twice(path: Path, size: int) -> bytes | None:
         if error.errno != errno.ESTALE:
             raise
         return read_whole(path, size)
+
+
+def _sweep_part(entry: os.DirEntry[str], pid: int, now: float, grace: float) -> None:
+    with suppress(FileNotFoundError):
+        age = now - entry.stat(follow_symlinks=False).st_ctime
+        if age > grace * 10 or (age > grace and not _is_alive(pid)):
+            Path(entry.path).unlink()
 
 
 def _is_alive(pid: int) -> bool:

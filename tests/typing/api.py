@@ -87,7 +87,7 @@ def post(slug: str) -> str:
 
 
 @blog.route("/<slug>")
-@mark(params=[{"slug": "first"}], tags=lambda values: [f"post:{values['slug']}"], sitemap=False)
+@mark(params=[{"slug": "first"}], tags=lambda slug: [f"post:{slug}"], sitemap=False)
 def entry(slug: str) -> str:
     return slug
 
