@@ -189,7 +189,7 @@ def _rank(wanted: str, thing: Entry | Module) -> int | None:
 
 @cache
 def _read() -> Catalogue:
-    from .introspection import read_modules
+    from .introspection import read_modules  # it makes this module's values, so it comes later
 
     return Catalogue(read_modules())
 

@@ -56,6 +56,8 @@ def spoken_signature(name: str, doc: str) -> tuple[str, str]:
         match = said.match(lines[0])
         if not match and not lines[0].startswith(f"{name}("):
             break
+        if lines[1:] and lines[1].startswith(" "):  # the line goes on, so it is a sentence
+            break
         found.append(match[1] if match else lines[0])
         rest = match[2] if match else None
         lines[:1] = [rest] if rest else []

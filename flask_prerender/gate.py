@@ -19,9 +19,9 @@ from .site import Site
 #: Said of the connection, of one moment or of one visitor; never part of a page.
 _NOT_STORED = frozenset(
     {
-        "accept-ranges", "age", "cache-status", "connection", "content-encoding", "content-length", "date", "etag",
-        "keep-alive", "last-modified", "proxy-authenticate", "proxy-authorization", "server",
-        "server-timing", "set-cookie", "te", "traceparent", "tracestate", "trailer",
+        "accept-ranges", "age", "cache-status", "connection", "content-encoding", "content-length",
+        "date", "etag", "keep-alive", "last-modified", "proxy-authenticate", "proxy-authorization",
+        "server", "server-timing", "set-cookie", "te", "traceparent", "tracestate", "trailer",
         "transfer-encoding", "upgrade", "x-request-id",
     }
 )  # fmt: skip
@@ -139,11 +139,8 @@ def _personal(site: Site, done: Render, mark: Mark) -> Verdict:
 
 def _private(site: Site, done: Render, mark: Mark) -> Verdict:
     names = {name.lower() for name, _ in done.headers}
-    for name in sorted(names):
-        if not name.endswith(
-            ("cache-control", "surrogate-control")
-        ):  # also Vendor-CDN-Cache-Control
-            continue
+    # Also those of a vendor: Cloudflare-CDN-Cache-Control (RFC 9213).
+    for name in sorted(n for n in names if n.endswith(("cache-control", "surrogate-control"))):
         for directive in header_values(done, name):
             word = directive.partition("=")[0]
             if word in ("private", "no-store"):

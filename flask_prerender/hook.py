@@ -182,10 +182,7 @@ class Hook:
         return answer
 
     def _render(self, current: Request, key: str) -> str:
-        if not self._may_store(current):
-            return "host"
-        target = self.site.routes.match(current.environ, key)
-        return visit(self.site, target) if target is not None else "route"
+        return visit(self.site, key) if self._may_store(current) else "host"
 
     def _may_store(self, current: Request) -> bool:
         """Whether a visitor may bring this host into the store: not one that clients can invent."""

@@ -6,6 +6,7 @@ import json
 import sqlite3
 from collections.abc import Iterator
 from collections.abc import Sequence
+from contextvars import Context
 from fnmatch import fnmatchcase
 from urllib.parse import unquote
 
@@ -69,7 +70,10 @@ class Plan:
             last = rows[-1][0]
 
     def fill(self) -> None:
-        """Ask every enumerator. Run it where the app's context may be pushed."""
+        """Ask every enumerator, in a clean context: a build may run inside a visitor's request."""
+        Context().run(self._fill)
+
+    def _fill(self) -> None:
         self._urls.execute("BEGIN")
         with self._site.app.app_context():
             for target in self._site.routes.targets(self.problems.append):

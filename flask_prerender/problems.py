@@ -13,7 +13,7 @@ class Problem:
 
     :ivar kind: ``unlisted`` (has arguments, and nobody says which), ``empty`` (its enumerator
         gave nothing), ``enumerator`` (it raised, or gave something else than arguments),
-        ``unstorable`` (a URL that is never stored), ``collision``, ``mismatch``.
+        ``unstorable`` (a URL that is never stored).
     """
 
     kind: str

@@ -172,6 +172,7 @@ def _store(site: Site, target: Target, done: Render, origin: str, build: int) ->
     bodies = {IDENTITY: done.body} | compress(
         done.body, page.mimetype, site.compressors, site.settings.compress_min_bytes
     )
+    _look_for_localhost(site, page.key, done.body)
     page = replace(page, variants=_variants(bodies))
     _put(site, page, bodies)
     return page, False
@@ -196,6 +197,17 @@ def _collision(site: Site, error: CollisionError) -> str:
         owner = None
     route = f" {owner.key} is of the route {owner.rule} ({owner.endpoint})." if owner else ""
     return f"{error}{route}"
+
+
+def _look_for_localhost(site: Site, key: str, body: bytes) -> None:
+    """Say it when pages carry the address that a render has when nobody gave it one."""
+    if not site.has_public_url and b"://localhost" in body:
+        site.complain(
+            "base-url",
+            "%s contains the address http://localhost, because nothing says under which address "
+            "the site is known. Set PRERENDER_BASE_URL, such as 'https://example.com'.",
+            key,
+        )
 
 
 def _page(site: Site, target: Target, done: Render, origin: str, build: int) -> Page:

@@ -153,11 +153,11 @@ class _Body:
 
     def read(self, chunks: Iterable[bytes]) -> bytes:
         """Return the whole body, or nothing when it was too much, too late, or has no end."""
-        if not self._done.stopped:
-            for chunk in chunks:
-                self.write(chunk)
-                if self._done.stopped:
-                    break
+        self.write(b"")
+        for chunk in () if self._done.stopped else chunks:
+            self.write(chunk)
+            if self._done.stopped:
+                break
         self.write(b"")
         return b"".join(self._chunks)
 

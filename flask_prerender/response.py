@@ -37,6 +37,7 @@ class Responses:
 
     def _make_plain(self, answer: Answer) -> Response:
         response = self.kind(_chunks(answer), answer.status, Headers(answer.headers))
+        response.given = response.response
         response.prepared = len(answer.headers)
         return t.cast(Response, response)
 
@@ -50,7 +51,7 @@ class Responses:
         response._status_code = int(answer.status[:3])
         response.direct_passthrough = False
         response._on_close = []
-        response.response = response.ready_chunks = _chunks(answer)
+        response.response = response.given = response.ready_chunks = _chunks(answer)
         response.prepared = len(answer.headers)
         response.last = answer.headers[-1]
         return t.cast(Response, response)
@@ -96,7 +97,9 @@ def _stored(base: type[Response]) -> type[Response]:
         #: How many headers were prepared, before ``after_request`` functions added theirs.
         prepared = 0
         last: tuple[str, str] | None = None
-        #: The body as it was prepared, or ``None`` when Werkzeug has to look after it.
+        #: The body as it was prepared.
+        given: t.Any = None
+        #: The same, or ``None`` when Werkzeug has to look after it.
         ready_chunks: list[bytes] | None = None
 
         def __call__(self, environ: t.Any, start_response: t.Any) -> Iterable[bytes]:
@@ -110,7 +113,13 @@ def _stored(base: type[Response]) -> type[Response]:
             return t.cast("list[bytes]", self.ready_chunks)
 
         def get_wsgi_headers(self, environ: t.Any) -> Headers:
-            return _keep_private(super().get_wsgi_headers(environ))
+            headers = super().get_wsgi_headers(environ)
+            if self.response != self.given:
+                # What was made of the page may be for this visitor alone.
+                _forbid_sharing(headers)
+                for name in ("ETag", "Last-Modified", "Accept-Ranges"):
+                    headers.pop(name, None)
+            return _keep_private(headers)
 
     return StoredResponse
 
@@ -119,10 +128,15 @@ def _keep_private(headers: Headers) -> Headers:
     """Keep an answer from caches on the way when it gives its visitor a cookie: the session did,
     or an ``after_request`` function. The page is everybody's, this answer is not."""
     if "Set-Cookie" in headers:
-        headers["Cache-Control"] = "private, no-store"
-        for name in ("CDN-Cache-Control", "Surrogate-Control", "Expires"):
-            headers.pop(name, None)
+        _forbid_sharing(headers)
     return headers
+
+
+def _forbid_sharing(headers: Headers) -> None:
+    for name in {name.lower() for name, _ in headers}:
+        if name.endswith(("cache-control", "surrogate-control")) or name == "expires":
+            headers.pop(name)
+    headers["Cache-Control"] = "private, no-store"
 
 
 def drop_repeats(response: t.Any) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
+from contextvars import Context
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
@@ -92,7 +93,7 @@ class Routes:
 
     def _resolve(self, rule: Rule, patterns: tuple[int, ...]) -> Mark | None:
         view = self._app.view_functions.get(rule.endpoint)
-        if view is None or not _is_page(rule):
+        if view is None or not _is_page(rule) or self._is_static(rule.endpoint):
             return None
         configured = [self._patterns[n][1] for n in patterns]
         if configured and configured[-1] is False:
@@ -121,6 +122,12 @@ class Routes:
         if own is not None:
             yield own
 
+    def _is_static(self, endpoint: str) -> bool:
+        """Whether Flask sends files there: they are stored already, whatever pattern fits them."""
+        name, _, last = endpoint.rpartition(".")
+        owner = self._app.blueprints.get(name) if name else self._app
+        return last == "static" and owner is not None and owner.has_static_folder
+
     def _is_in(self, endpoint: str, target: str | Blueprint) -> bool:
         if isinstance(target, str):
             return fnmatchcase(endpoint, target)
@@ -130,7 +137,13 @@ class Routes:
         return any(blueprints.get(".".join(names[:n])) is target for n in range(1, len(names) + 1))
 
     def match(self, environ: Mapping[str, t.Any], key: str) -> Target | None:
-        """Return the marked route that answers a request, or ``None`` when none does."""
+        """Return the marked route that answers a request, or ``None`` when none does.
+
+        A tags callable runs in a clean context, as a render does: tags are stored with the page.
+        """
+        return Context().run(self._match, environ, key)
+
+    def _match(self, environ: Mapping[str, t.Any], key: str) -> Target | None:
         adapter = self._app.create_url_adapter(self._app.request_class(dict(environ)))
         if adapter is None:
             return None
@@ -141,7 +154,10 @@ class Routes:
         mark = self.mark_for(rule, environ["PATH_INFO"])
         if mark is None:
             return None
-        return Target(key, rule.rule, rule.endpoint, mark, mark.tags_for(values))
+        if not callable(mark.tags):
+            return Target(key, rule.rule, rule.endpoint, mark, mark.tags_for(values))
+        with self._app.app_context():
+            return Target(key, rule.rule, rule.endpoint, mark, mark.tags_for(values))
 
     def marked_rules(self) -> list[tuple[Rule, Mark]]:
         """Return every marked rule with its mark, in the order of the URL map."""

@@ -6,6 +6,7 @@ from .errors import StoreError
 from .page import Page
 from .publish import Outcome
 from .publish import publish
+from .render import request_environ
 from .routes import Target
 from .site import Site
 
@@ -17,16 +18,16 @@ _STORE_RESTS_SECONDS = 30.0
 _REMEMBERED = 10_000
 
 
-def visit(site: Site, target: Target) -> str:
+def visit(site: Site, key: str) -> str:
     """Render and store a page, or wait for the one who does, and return ``""`` when it is stored.
 
     Otherwise the answer says why the app has to answer: ``"wait"`` (took too long), ``"busy"``
     (too many renders), ``"store"`` (the store rests), or the reason of the gate.
     """
-    reason = _known_reason(site, target.key)
+    reason = _known_reason(site, key)
     if reason:
         return reason
-    flight = site.flights.join(target.key, lambda: _publish(site, target))
+    flight = site.flights.join(key, lambda: _visit(site, key))
     if flight is None:
         return "busy"
     outcome: Outcome | None = flight.wait(site.settings.wait)
@@ -55,6 +56,15 @@ def _known_reason(site: Site, key: str) -> str:
     return reason if now < until else ""
 
 
+def _visit(site: Site, key: str) -> Outcome:
+    # From the key, like the render itself: nothing of the request that asked takes part.
+    with site.app.app_context():
+        target = site.routes.match(request_environ(site, key), key)
+    if target is None:
+        return _remember(site, Outcome(key, "", "", "refused", "route", "no marked route has it"))
+    return _publish(site, target)
+
+
 def _publish(site: Site, target: Target) -> Outcome:
     page = _just_stored(site, target.key)
     if page is not None:
@@ -63,21 +73,25 @@ def _publish(site: Site, target: Target) -> Outcome:
     if outcome.is_stored:
         site.unstorable.pop(target.key, None)
         return outcome
-    now = site.clock()
     if outcome.reason == "store":
-        site.store_rests_until = now + _STORE_RESTS_SECONDS
-        site.complain("store", "%s was rendered but not stored: %s", target.key, outcome.detail)
-    if len(site.unstorable) >= _REMEMBERED:  # visitors choose these keys
-        site.unstorable.clear()
-    seconds = _FAILED_SECONDS if outcome.result == "failed" else _REFUSED_SECONDS
-    site.unstorable[target.key] = (now + seconds, outcome.reason)
+        site.store_rests_until = site.clock() + _STORE_RESTS_SECONDS
     if outcome.reason != "status":
+        kind = "store" if outcome.reason == "store" else f"{outcome.reason} {target.endpoint}"
         site.complain(
-            f"{outcome.reason} {target.endpoint}",
+            kind,
             "%s (%s) is not stored: %s: %s",
             target.key,
             target.endpoint,
             outcome.reason,
             outcome.detail,
         )
+    return _remember(site, outcome)
+
+
+def _remember(site: Site, outcome: Outcome) -> Outcome:
+    """Spare the next visitors a wait for a page that was not stored just now."""
+    if len(site.unstorable) >= _REMEMBERED:  # visitors choose these keys
+        site.unstorable.clear()
+    seconds = _FAILED_SECONDS if outcome.result == "failed" else _REFUSED_SECONDS
+    site.unstorable[outcome.key] = (site.clock() + seconds, outcome.reason)
     return outcome

@@ -37,7 +37,23 @@ from flask_prerender.stores.files import FileStore
 PAGES = 24
 PATHS = [f"/page/{number}" for number in range(PAGES)]
 ENCODINGS = ("identity", "gzip", "br")
-_WORDS = ["a", "page", "of", "many", "words", "which", "are", "read", "and", "written", "while", "somebody", "kills", "the", "writer"]
+_WORDS = [
+    "a",
+    "page",
+    "of",
+    "many",
+    "words",
+    "which",
+    "are",
+    "read",
+    "and",
+    "written",
+    "while",
+    "somebody",
+    "kills",
+    "the",
+    "writer",
+]
 _TESTS = Path(__file__).resolve().parent
 
 
@@ -211,11 +227,8 @@ def leftovers(root: Path, seconds: float = 61.0) -> list[str]:
     pages = list(store.pages())
     store.close()
     ours = {f"store/blobs/{v.digest[:2]}/{v.digest}" for page in pages for v in page.variants}
-    ours |= {
-        f"public/{page.file}{(variant.encoding != 'identity' and '.') or ''}{SUFFIXES[variant.encoding]}"
-        for page in pages
-        for variant in page.variants
-    }
+    names = [(page.file, SUFFIXES[v.encoding]) for page in pages for v in page.variants]
+    ours |= {f"public/{file}.{suffix}" if suffix else f"public/{file}" for file, suffix in names}
     ours |= {f"store/{name}.sqlite3{end}" for name in ("index", "coordination") for end in _SQLITE}
     ours |= {"store/revision", "manifest.json", "last-build.json"}
     files = {path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()}
