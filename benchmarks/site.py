@@ -19,17 +19,18 @@ PAGE = f"/birds/{NUMBER}/"
 
 FAMILIES = ("divers", "herons", "owls", "finches", "terns", "rails", "larks", "swifts")
 
-_WORDS = (
+_VOCABULARY = (
     "a above across along among and autumn bank bark beak before below between bill branch breast "
-    "bright brown call calm cliff coast coat cold crest crown dawn deep dense dive drift dusk early "
-    "edge egg evening far feather feed field flight flock flood forest grass grey ground hedge high "
-    "hill hollow hover hunt in insect island lake land late leaf light loud low marsh meadow mist "
-    "moor morning moss mud narrow near nest night north of often on open over pale pair past pine "
-    "plain plume pond quick quiet rain rare reed ridge river rock roost salt sand sea seed shade "
-    "shallow sharp shore short shy silver slow small snow soft song south spring steep stone stream "
-    "summer swamp swift tail tall the throat tide to tree under valley voice wade warm water wave "
-    "west wet white wide wild willow wind wing winter with wood yellow young"
-).split()
+    "bright brown call calm cliff coast coat cold crest crown dawn deep dense dive drift dusk "
+    "early edge egg evening far feather feed field flight flock flood forest grass grey ground "
+    "hedge high hill hollow hover hunt in insect island lake land late leaf light loud low marsh "
+    "meadow mist moor morning moss mud narrow near nest night north of often on open over pale "
+    "pair past pine plain plume pond quick quiet rain rare reed ridge river rock roost salt sand "
+    "sea seed shade shallow sharp shore short shy silver slow small snow soft song south spring "
+    "steep stone stream summer swamp swift tail tall the throat tide to tree under valley voice "
+    "wade warm water wave west wet white wide wild willow wind wing winter with wood yellow young"
+)
+_WORDS = _VOCABULARY.split()
 _FACTS = ("length", "wingspan", "weight", "eggs", "incubation", "range", "height", "population")
 
 
@@ -47,7 +48,7 @@ def _make(seed: int, count: int, words: int, sentences: int = 1) -> list[str]:
 # Made once, as if a database had its rows in memory: what is measured is Flask and its templates.
 _NAMES = [text.removesuffix(".") for text in _make(1, 499, 2)]
 _LINES = _make(2, 499, 12)
-_TEXTS = _make(3, 997, 13, 9)
+_TEXTS = _make(3, 997, 13, 15)
 
 
 def _bird(number: int) -> dict[str, Any]:

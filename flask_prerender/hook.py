@@ -146,7 +146,11 @@ class Hook:
         query: list[tuple[str, str]] = []
         if environ.get("QUERY_STRING"):
             settings = self.site.settings
-            for name, value in current.args.items(multi=True):
+            try:
+                pairs = current.args.items(multi=True)
+            except UnicodeDecodeError:
+                return None
+            for name, value in pairs:
                 if name in mark.query:
                     query.append((name, value))
                 elif not (

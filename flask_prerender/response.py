@@ -113,13 +113,12 @@ def _stored(base: type[Response]) -> type[Response]:
             return t.cast("list[bytes]", self.ready_chunks)
 
         def get_wsgi_headers(self, environ: t.Any) -> Headers:
-            headers = super().get_wsgi_headers(environ)
             if self.response != self.given:
                 # What was made of the page may be for this visitor alone.
-                _forbid_sharing(headers)
-                for name in ("ETag", "Last-Modified", "Accept-Ranges"):
-                    headers.pop(name, None)
-            return _keep_private(headers)
+                _forbid_sharing(self.headers)
+                for name in ("Content-Length", "ETag", "Last-Modified", "Accept-Ranges"):
+                    self.headers.pop(name, None)
+            return _keep_private(super().get_wsgi_headers(environ))
 
     return StoredResponse
 

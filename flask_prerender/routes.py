@@ -237,14 +237,13 @@ class Routes:
 
     def _build(self, rule: Rule, values: Values) -> tuple[Rule | None, tuple[str, str] | None]:
         """Build the URL with the rule of the endpoint that Flask's own url_for would take."""
-        for candidate in (rule,) if not values else self._app.url_map.iter_rules(rule.endpoint):
-            if not _is_page(candidate):
-                continue
+        rules = list(self._app.url_map.iter_rules(rule.endpoint)) if values else [rule]
+        # A misspelt argument must not end at a rule of the endpoint that takes none.
+        wanted = [one.arguments for one in rules if one.arguments or not rule.arguments]
+        for candidate in filter(_is_page, rules):
             known = {n: v for n, v in values.items() if n in candidate.arguments}
-            if candidate.suitable_for(known, "GET") and set(rule.arguments) <= {
-                *known,
-                *(candidate.defaults or ()),
-            }:
+            given = {*known, *(candidate.defaults or ())}
+            if candidate.suitable_for(known, "GET") and any(names <= given for names in wanted):
                 return candidate, candidate.build(known, append_unknown=False)
         return None, None
 

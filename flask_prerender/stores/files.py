@@ -29,6 +29,7 @@ from .tree import Tree
 log = logging.getLogger(__name__)
 
 _BATCH = 100
+_QUIET_SECONDS = 60.0
 
 
 class FileStore:
@@ -54,6 +55,7 @@ class FileStore:
         self._index = Index(self.root, durable=durability == "full")
         self._blobs = Blobs(self.root, durable=durability == "full")
         self._tree = Tree(self.root, self._blobs.tmp)
+        self._complained_at, self._left_out = float("-inf"), 0
 
     def get(self, key: str) -> Page | None:
         return self._index.get(key)
@@ -77,7 +79,17 @@ class FileStore:
                 writing.put(page, record, held)
         troubles += self._settle(page, seal(record), held, paths)
         if troubles:
-            log.warning("The public tree lacks %s: %s", page.key, "; ".join(troubles))
+            self._complain(page.key, "; ".join(troubles))
+
+    def _complain(self, key: str, trouble: str) -> None:
+        """Log one line a minute: a full disk has the same to say of every page."""
+        now = self._clock()
+        if 0 <= now - self._complained_at < _QUIET_SECONDS:
+            self._left_out += 1
+            return
+        more = f" (and {self._left_out} more like it)" if self._left_out else ""
+        self._complained_at, self._left_out = now, 0
+        log.warning("The public tree lacks %s: %s%s", key, trouble, more)
 
     def _admit(self, writing: Writing, page: Page) -> Entry | None:
         """Return the page's former entry if that has the same file; another file is removed."""
