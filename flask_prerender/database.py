@@ -17,6 +17,7 @@ from typing import Any
 
 from .disk import failures
 from .disk import make_directory
+from .disk import set_aside
 from .errors import StoreError
 
 _BUSY_SECONDS = 5.0
@@ -31,7 +32,7 @@ _inherited: list[sqlite3.Connection | None] = []
 class Database:
     """A connection that reads and one that writes, each opened at its first use.
 
-    Reading creates nothing: a file that does not exist has no rows.
+    Reading creates nothing: a file that does not exist has no rows. One that is damaged is renamed.
 
     :param root: what may be a symbolic link; nothing below it may.
     :param name: the file below `root`, with forward slashes.
@@ -79,8 +80,10 @@ class Database:
             try:
                 reader = self._current_reader()
                 return [] if reader is None else reader.execute(sql, parameters).fetchall()
-            except sqlite3.Error:
+            except sqlite3.Error as error:
                 self._close_reader()
+                if set_aside(self.path, error):
+                    return []
                 raise
 
     @contextmanager
@@ -103,6 +106,7 @@ class Database:
                 # A connection that met a full or failing disk may stay of that opinion.
                 if isinstance(error, sqlite3.Error):
                     self._close_writer()
+                    set_aside(self.path, error)
                 raise
 
     def close(self) -> None:
@@ -152,7 +156,7 @@ class Database:
             return self._ready(_connect(f"{address}?mode=ro"))
         except sqlite3.OperationalError:
             # A read-only directory has no room for the shared memory of a write-ahead log.
-            if os.access(self.path.parent, os.W_OK):
+            if _is_writable(self.path.parent):
                 raise
             stamp = self._stamp(frozen=True)
             reader = self._ready(_connect(f"{address}?immutable=1"))
@@ -177,6 +181,15 @@ class Database:
         make_directory(self._root, *self._parts)
         if self.path.is_symlink():
             raise OSError(errno.ELOOP, "symbolic links are not followed here", str(self.path))
+        try:
+            self._writer = self._open_writer()
+        except sqlite3.DatabaseError as error:
+            if not set_aside(self.path, error):
+                raise
+            self._writer = self._open_writer()
+        return self._writer
+
+    def _open_writer(self) -> sqlite3.Connection:
         writer = _connect(f"{self.path.as_uri()}?mode=rwc")
         try:
             self._prepare(writer)
@@ -184,7 +197,6 @@ class Database:
         except BaseException:
             writer.close()
             raise
-        self._writer = writer
         return writer
 
     def _prepare(self, writer: sqlite3.Connection) -> None:
@@ -244,6 +256,11 @@ def _close(connection: sqlite3.Connection | None) -> None:
     if connection is not None:
         with suppress(sqlite3.Error):
             connection.close()
+
+
+def _is_writable(directory: Path) -> bool:
+    ours = os.access in os.supports_effective_ids
+    return os.access(directory, os.W_OK, effective_ids=ours)
 
 
 def _keep_log(writer: sqlite3.Connection) -> None:

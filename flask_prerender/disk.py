@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import secrets
 import sqlite3
@@ -13,6 +14,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from .errors import StoreError
+
+log = logging.getLogger(__name__)
 
 PART = ".part"
 
@@ -39,6 +42,39 @@ def failures(verb: str, path: Path) -> Iterator[None]:
         raise StoreError(f"cannot {verb} {where}: {reason} ({name})") from error
     except sqlite3.Error as error:
         raise StoreError(f"cannot {verb} {path}: {error}") from error
+
+
+def set_aside(path: Path, error: sqlite3.Error) -> bool:
+    """Rename an SQLite file that is damaged, so that a new one is begun, and return whether.
+
+    :param error: what SQLite said; only damage counts, and only what is still damaged goes.
+    """
+    if not (_is_damage(error) and _is_damaged(path)):
+        return False
+    try:
+        # Its log goes first: beside a new file it would be taken for that file's own.
+        for end in ("-wal", "-shm"):
+            path.with_name(path.name + end).unlink(missing_ok=True)
+        path.replace(path.with_name(f"{path.name}.bad"))
+    except OSError:
+        return False
+    log.warning("%s is damaged (%s). It was renamed to %s.bad.", path, error, path.name)
+    return True
+
+
+def _is_damage(error: sqlite3.Error) -> bool:
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    return code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+def _is_damaged(path: Path) -> bool:
+    connection = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)
+    try:
+        return bool(connection.execute("PRAGMA quick_check(1)").fetchone() != ("ok",))
+    except sqlite3.Error as error:
+        return _is_damage(error)
+    finally:
+        connection.close()
 
 
 def find_directory(root: Path, *parts: str) -> Path | None:

@@ -15,15 +15,25 @@
 from __future__ import annotations
 
 import difflib
+import traceback
+import typing as t
 from collections.abc import Iterable
+
+import click
 
 
 class PrerenderError(Exception):
     """The base of every error of this package."""
 
 
-class ConfigError(PrerenderError):
+class ConfigError(PrerenderError, click.ClickException):
     """A ``PRERENDER_`` setting is unknown or has a value that cannot be used."""
+
+    # Raised while a command imports the app, it ends the command, and says where it was raised.
+    exit_code = 2
+
+    def show(self, file: t.IO[t.Any] | None = None) -> None:
+        traceback.print_exception(self, file=file)
 
 
 class MarkError(ConfigError, TypeError):

@@ -84,7 +84,7 @@ class Prerender:
         self._select = select
         self._compressors = compressors
         self._store = store
-        self._coordination = coordination or LocalCoordination
+        self._coordination = coordination or _local_coordination
         self._clock = clock
         self._groups: list[Group] = []
         self._apps: weakref.WeakSet[Flask] = weakref.WeakSet()
@@ -182,3 +182,8 @@ class Prerender:
         if self._compressors is None:
             return default_compressors()
         return usable(self._compressors)
+
+
+def _local_coordination(path: Path) -> Coordination:
+    # Milliseconds: nobody stores pages faster than one in each for long.
+    return LocalCoordination(path, first=lambda: time.time_ns() // 1_000_000)

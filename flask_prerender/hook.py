@@ -239,8 +239,13 @@ def _tidy_and_prewarm(site: Site, server: Server) -> None:
             duration = time.perf_counter() - started
             signals.send(signals.pages_prewarmed, site.app, count=count, duration=duration)
         site.store.sweep()
-    except StoreError as error:
-        site.complain("store", "the store could not be prepared after the start: %s", error)
+    except Exception as error:
+        site.complain(
+            "start",
+            "the store could not be prepared after the start: %s",
+            error,
+            exc_info=not isinstance(error, StoreError),
+        )
 
 
 def _bypassed(environ: dict[str, t.Any], reason: str) -> str:

@@ -61,7 +61,7 @@ def file_for(key: str, mimetype: str, style: Style) -> str | None:
     """
     host, path, query = split_key(key)
     segments = [unquote(segment) for segment in path.strip("/").split("/")] if path != "/" else []
-    extensions = _EXTENSIONS.get(mimetype, ("bin",))
+    extensions = _extensions(mimetype)
     mark = f"~~{_encode(query)}" if query else ""
     parts = [_shorten(f"~{_encode(host)}", "")] if host else []
     stem, _, suffix = segments[-1].rpartition(".") if segments else ("", "", "")
@@ -78,6 +78,15 @@ def file_for(key: str, mimetype: str, style: Style) -> str | None:
     parts.append(_shorten(leaf + mark, f".{suffix}"))
     file = "/".join(parts)
     return file if len(file) <= _FILE_BYTES else None
+
+
+def _extensions(mimetype: str) -> tuple[str, ...]:
+    """Return the extensions of a type, the usual one first."""
+    if mimetype in _EXTENSIONS:
+        return _EXTENSIONS[mimetype]
+    # RFC 6838, section 4.2.8: a type is written in the syntax that its suffix names.
+    syntax = mimetype.rpartition("+")[2]
+    return (syntax,) if syntax in ("json", "xml") else ("bin",)
 
 
 def _encode(text: str) -> str:

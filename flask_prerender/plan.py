@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from collections.abc import Sequence
 from contextvars import Context
 from fnmatch import fnmatchcase
+from urllib.parse import parse_qsl
 from urllib.parse import unquote
 
 from .marks import Mark
@@ -17,8 +18,6 @@ from .problems import Problem
 from .render import request_environ
 from .routes import Target
 from .site import Site
-
-_WILDCARDS = frozenset("*?[")
 
 
 class Plan:
@@ -113,22 +112,33 @@ class Plan:
 
     def _add_exact(self, path: str) -> None:
         """Add a page that was asked for by name, as a first visit would find it."""
-        if not _WILDCARDS.isdisjoint(path):
+        if _is_pattern(path):
             if not any(_fits(target.key, path) for target in self):
                 self.unknown.append(path)
             return
         if path in self:
             return
-        target = self._site.routes.match(request_environ(self._site, path), path)
-        if target is None:
+        try:
+            target = self._site.routes.match(request_environ(self._site, path), path)
+        except Exception as error:  # from the mark's own tags
+            text = f"{path}: its tags failed: {type(error).__name__}: {error}"
+            self.problems.append(Problem("enumerator", "", path, text))
+            return
+        names = {name for name, _ in parse_qsl(split_key(path)[2], keep_blank_values=True)}
+        if target is None or not names <= set(target.mark.query):
             self.unknown.append(path)
         elif not self._tags or not self._tags.isdisjoint(target.tags):
             self._add(target)
 
 
+def _is_pattern(path: str) -> bool:
+    """Whether a path has shell wildcards. The question mark of ``/list?page=2`` is none."""
+    return "*" in path or "[" in path or ("?" in path and "=" not in path.partition("?")[2])
+
+
 def _normal(path: str) -> str:
     """Return a path as a user types it in the form that keys have."""
-    if not _WILDCARDS.isdisjoint(path):
+    if _is_pattern(path):
         return path
     host, plain, query = split_key(path)
     pairs = [tuple(pair.partition("=")[::2]) for pair in query.split("&") if pair]

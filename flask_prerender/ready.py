@@ -120,8 +120,9 @@ def _sent(page: Page, variant: Variant, bots_only: bool) -> Sent:
     own = []
     for name, value in page.headers:
         if name.lower() == "vary":
-            listed = [part.strip() for part in value.split(",")]
-            vary += [v for v in listed if v and v.lower() not in {w.lower() for w in vary}]
+            for part in filter(None, map(str.strip, value.split(","))):
+                if part.lower() not in map(str.lower, vary):
+                    vary.append(part)
         else:
             own.append((name, value))
     etag = entity_tag(page, variant.encoding)

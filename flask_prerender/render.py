@@ -200,22 +200,21 @@ def _begin(sender: Flask, **extra: t.Any) -> None:
     done = current_render(request.environ)
     if done is not None:
         done.is_dispatched = True
-        request.headers = _Headers(request.environ, done)
+        request.headers = EnvironHeaders(_Noticing(request.environ, done))
 
 
-class _Headers(EnvironHeaders):
-    """The headers of a render, which notice who asks for those that no render has."""
+class _Noticing(dict[str, t.Any]):
+    """The environ behind a render's headers: it notices who asks for those that no render has."""
 
-    _NOTED: t.ClassVar = {"COOKIE": "cookies", "AUTHORIZATION": "authorization"}
+    _NOTED: t.ClassVar = {"HTTP_COOKIE": "cookies", "HTTP_AUTHORIZATION": "authorization"}
 
-    def __init__(self, environ: t.Any, done: Render) -> None:
+    def __init__(self, environ: t.Mapping[str, t.Any], done: Render) -> None:
         super().__init__(environ)
-        self._done = done
+        self._reads = done.reads
 
-    def __getitem__(self, key: t.Any) -> t.Any:
-        noted = isinstance(key, str) and self._NOTED.get(key.upper())
-        if noted:
-            self._done.reads.add(noted)
+    def __getitem__(self, key: str) -> t.Any:
+        if key in self._NOTED:
+            self._reads.add(self._NOTED[key])
         return super().__getitem__(key)
 
 

@@ -144,7 +144,7 @@ class Workers:
                 break
         for _ in self._workers:
             self._tasks.put(None)
-        deadline = time.monotonic() + _PARTING_SECONDS
+        deadline = time.monotonic() + min(_PARTING_SECONDS, self._site.settings.timeout)
         for worker in self._workers:
             if worker.thread is not None and not worker.is_abandoned:
                 worker.thread.join(max(0.0, deadline - time.monotonic()))

@@ -124,7 +124,7 @@ def test_threads_and_processes_count_together(tmp_path: Path) -> None:
 
     coordination = LocalCoordination(tmp_path)
     coordination.advance()
-    processes = [fork.Process(target=advance_often) for _ in range(3)]
+    processes = [fork.Process(daemon=True, target=advance_often) for _ in range(3)]
     threads = [threading.Thread(target=advance_often) for _ in range(2)]
     for runner in (*processes, *threads):
         runner.start()
@@ -142,7 +142,7 @@ def test_threads_and_processes_count_together(tmp_path: Path) -> None:
 
 def test_a_forked_child_counts_with_its_parent(coordination: LocalCoordination) -> None:
     coordination.advance()
-    process = fork.Process(target=lambda: os._exit(coordination.advance()))
+    process = fork.Process(daemon=True, target=lambda: os._exit(coordination.advance()))
     process.start()
     process.join()
     assert process.exitcode == 2
@@ -195,7 +195,7 @@ def test_a_read_only_directory_is_read_and_never_advanced(tmp_path: Path) -> Non
         directory.chmod(0o755)
     for file in (store, *store.rglob("*")):
         file.chmod(0o555)
-    process = fork.Process(target=look)
+    process = fork.Process(daemon=True, target=look)
     process.start()
     process.join()
     store.chmod(0o755)

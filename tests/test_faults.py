@@ -157,8 +157,8 @@ def test_a_first_page_that_fails_leaves_nothing_and_no_harm(
     root: Path, monkeypatch: pytest.MonkeyPatch, error: str
 ) -> None:
     calls = Calls(monkeypatch, root)
-    at, reached, failed = 0, 1, 0
-    while reached > at:
+    at, fired, failed = 0, True, 0
+    while fired:
         calls.at = -1
         shutil.rmtree(root, ignore_errors=True)
         store = FileStore(root)
@@ -172,7 +172,7 @@ def test_a_first_page_that_fails_leaves_nothing_and_no_harm(
             assert not (root / "public").exists() or not any((root / "public").iterdir())
         else:
             assert_whole(store, page)
-        reached, calls.at = calls.count, -1
+        fired, calls.at = calls.count > at, -1
         assert parts_of(root) == []
         store.put(*page)
         assert_whole(store, page)
@@ -187,8 +187,8 @@ def test_whatever_call_fails_a_deletion_is_done_or_says_so(
     root: Path, monkeypatch: pytest.MonkeyPatch, error: str
 ) -> None:
     calls = Calls(monkeypatch, root)
-    at, reached, failed = 0, 1, 0
-    while reached > at:
+    at, fired, failed = 0, True, 0
+    while fired:
         calls.at = -1
         shutil.rmtree(root, ignore_errors=True)
         store = FileStore(root)
@@ -203,7 +203,7 @@ def test_whatever_call_fails_a_deletion_is_done_or_says_so(
         else:
             assert store.get("/about") is None
             assert not (root / "public" / "about" / "index.html").exists()
-        reached, calls.at = calls.count, -1
+        fired, calls.at = calls.count > at, -1
         store.delete(["/about"])
         assert store.count() == 0
         store.close()
@@ -450,7 +450,7 @@ def test_a_directory_built_by_root_is_served_by_another_user(root: Path) -> None
     store.close()
     open_the_way(root)
     ours, theirs = multiprocessing.Pipe()
-    child = fork.Process(target=serve)
+    child = fork.Process(daemon=True, target=serve)
     child.start()
 
     def ask(order: str) -> object:
@@ -478,7 +478,7 @@ def test_a_directory_built_by_root_is_served_by_another_user(root: Path) -> None
 
 
 def run_killed(work: Callable[[], None]) -> int:
-    child = fork.Process(target=work)
+    child = fork.Process(daemon=True, target=work)
     child.start()
     child.join()
     assert child.exitcode is not None
@@ -535,7 +535,7 @@ def kill_writers(root: Path, kills: int) -> None:
     store.put(*make_version(0))
     reads = 0
     for _ in range(kills):
-        child = fork.Process(target=work)
+        child = fork.Process(daemon=True, target=work)
         child.start()
         until = time.monotonic() + chance.uniform(0.02, 0.12)
         while time.monotonic() < until:
@@ -595,7 +595,7 @@ def write_together(root: Path, puts: int) -> None:
 
     store = FileStore(root)
     store.put(*make_version(0))
-    children = [fork.Process(target=work, args=(n * puts + 1,)) for n in range(4)]
+    children = [fork.Process(daemon=True, target=work, args=(n * puts + 1,)) for n in range(4)]
     for child in children:
         child.start()
     reads = 0
@@ -634,7 +634,7 @@ def test_writers_of_different_pages_do_not_hinder_each_other(root: Path) -> None
             store.put(*make_page(f"/{number:03}", b"%d" % (number % 50)))
         os._exit(0)
 
-    children = [fork.Process(target=work, args=(start,)) for start in (0, 60, 120)]
+    children = [fork.Process(daemon=True, target=work, args=(start,)) for start in (0, 60, 120)]
     for child in children:
         child.start()
     for child in children:
@@ -658,7 +658,7 @@ def test_stores_begun_at_once_by_many_processes_agree(root: Path) -> None:
     for _ in range(5):
         shutil.rmtree(root, ignore_errors=True)
         barrier = fork.Barrier(6)
-        children = [fork.Process(target=work, args=(number,)) for number in range(6)]
+        children = [fork.Process(daemon=True, target=work, args=(number,)) for number in range(6)]
         for child in children:
             child.start()
         for child in children:
@@ -731,8 +731,8 @@ def read_damaged(tmp_path: Path, rounds: int) -> None:
         damage(chance.choice(files if number % 3 else indexes), files, chance, planted)
         look_at_all(FileStore(root), pages, outcomes)
     assert not (tmp_path / "executed").exists()
-    assert min(outcomes.values()) > rounds / 20
     assert outcomes["right"] > rounds
+    assert outcomes["nothing"] > rounds / 2
 
 
 def look_at_all(

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from flask import Flask
 
+from flask_prerender import generate
 from flask_prerender import mark
 from flask_prerender import MarkError
 from flask_prerender import Prerender
@@ -84,6 +85,7 @@ def test_a_url_that_is_listed_twice_is_made_once(make_app: MakeApp) -> None:
         ("/posts/unlisted", ["/posts/unlisted"]),
         ("/list?page=2", ["/list?page=2"]),
         ("/list?page=a%20b", ["/list?page=a%20b"]),
+        ("/lis?", ["/list"]),
     ],
 )
 def test_paths_are_exact_or_patterns(app: Flask, path: str, keys: list[str]) -> None:
@@ -92,7 +94,17 @@ def test_paths_are_exact_or_patterns(app: Flask, path: str, keys: list[str]) -> 
 
 @pytest.mark.parametrize(
     "path",
-    ["/nothing", "/plain", "/nothing/*", "/posts", "nothing", "", "/../etc", "/posts/a//b"],
+    [
+        "/nothing",
+        "/plain",
+        "/nothing/*",
+        "/posts",
+        "nothing",
+        "",
+        "/../etc",
+        "/posts/a//b",
+        "/list?x=1",
+    ],
 )
 def test_paths_of_no_page_are_told(app: Flask, path: str) -> None:
     assert plan(app, [path]) == ([], [path])
@@ -114,6 +126,20 @@ def test_paths_and_tags_together_choose_what_has_both(app: Flask) -> None:
     assert plan(app, ["/posts/*"], ["post:one", "front"]) == (["/posts/one"], [])
     assert plan(app, ["/posts/new"], ["post:new"]) == (["/posts/new"], [])
     assert plan(app, ["/posts/new"], ["post:old"]) == ([], [])
+
+
+def test_tags_that_raise_for_a_page_asked_for_are_told(make_app: MakeApp) -> None:
+    app = make_app()
+
+    def tags(slug: str) -> list[str]:
+        raise LookupError("no tags today")
+
+    app.add_url_rule("/<slug>", "page", mark(fallback="render", tags=tags)(lambda slug: slug))
+    report = generate(app, ["/a"])
+    assert not report.is_good
+    assert [p.message for p in report.problems] == [
+        "/a: its tags failed: LookupError: no tags today"
+    ]
 
 
 def test_only_a_plan_without_paths_and_tags_is_full(app: Flask) -> None:

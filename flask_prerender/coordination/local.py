@@ -30,12 +30,22 @@ class LocalCoordination:
 
     :param root: the same directory as the store's.
     :param clock: seconds that never go back.
+    :param first: gives the number from which a new counter counts. Where it is more than any
+        counter reached before, pages that a process still has of a directory that was deleted are
+        never taken for current ones.
     """
 
-    def __init__(self, root: Path, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        root: Path,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        first: Callable[[], int] = lambda: 0,
+    ) -> None:
         self._root = Path(root).absolute()
         self._path = self._root / "store" / "revision"
         self._clock = clock
+        self._first = first
         self._database = Database(self._root, "store/coordination.sqlite3", _SCHEMA)
         self._forget()
 
@@ -55,11 +65,11 @@ class LocalCoordination:
     def advance(self) -> int:
         with failures("write", self._path), self._database.write() as connection:
             found = connection.execute("SELECT value FROM counters WHERE name = 'revision'")
-            row = found.fetchone()
-            counter = self._writable(row[0] if row else 0)
+            row = found.fetchone() or (self._first(),)
+            counter = self._writable(row[0])
             # Either may be behind: the file was made anew, or a writer died before its commit.
             seen = int(counter[0])
-            value = max(row[0] if row else 0, seen if seen < _LIMIT else 0) + 1
+            value = max(row[0], seen if seen < _LIMIT else 0) + 1
             connection.execute(
                 "INSERT OR REPLACE INTO counters (name, value) VALUES ('revision', ?)", (value,)
             )

@@ -114,7 +114,9 @@ class Blobs:
                 if entry.name in named or not _DIGEST.match(entry.name):
                     continue
                 with suppress(FileNotFoundError):
-                    if entry.stat(follow_symlinks=False).st_ctime < before:
+                    # What the tree links to takes no room of its own, and tells whose link it is.
+                    about = entry.stat(follow_symlinks=False)
+                    if about.st_ctime < before and about.st_nlink == 1:
                         loose.append(entry.name)
         return loose
 

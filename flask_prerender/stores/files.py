@@ -54,7 +54,7 @@ class FileStore:
         self._clock = clock
         self._index = Index(self.root, durable=durability == "full")
         self._blobs = Blobs(self.root, durable=durability == "full")
-        self._tree = Tree(self.root, self._blobs.tmp)
+        self._tree = Tree(self.root, self._blobs.tmp, self._blobs.path)
         self._complained_at, self._left_out = float("-inf"), 0
 
     def get(self, key: str) -> Page | None:

@@ -15,6 +15,7 @@ from ..disk import make_directory
 from ..disk import part_file
 from ..disk import read_whole
 from ..disk import write_whole
+from ..page import digest
 from ..page import IDENTITY
 from ..page import SUFFIXES
 
@@ -29,11 +30,13 @@ class Tree:
     """The files below ``public``. Those that are not ours are never written or removed.
 
     :param tmp: gives the directory for temporary names.
+    :param blob_of: gives the blob that a digest names.
     """
 
-    def __init__(self, root: Path, tmp: Callable[[], Path]) -> None:
+    def __init__(self, root: Path, tmp: Callable[[], Path], blob_of: Callable[[str], Path]) -> None:
         self._root = root
         self._tmp = tmp
+        self._blob_of = blob_of
 
     def claim(
         self, file: str, blobs: Mapping[str, Path], held: Collection[str]
@@ -54,7 +57,7 @@ class Tree:
             place = parent / _name(file, encoding)
             if encoding in blobs:
                 free = encoding in held or not os.path.lexists(place)
-                if free or _same(place, blobs[encoding]):
+                if free or _same(place, blobs[encoding]) or self._is_link(place):
                     ours.add(encoding)
                 else:
                     foreign.append(f"{place} was not written by this store; remove it")
@@ -111,6 +114,17 @@ class Tree:
         if encoding not in blobs:
             return place is None or not os.path.lexists(place)
         return place is not None and _same(place, blobs[encoding])
+
+    def _is_link(self, place: Path) -> bool:
+        """Return whether a file is a link to a blob: then we made it, and the index was lost."""
+        try:
+            found = place.lstat()
+            if found.st_nlink < 2:
+                return False
+            body = read_whole(place, found.st_size)
+            return body is not None and self._blob_of(digest(body)).samefile(place)
+        except OSError:
+            return False
 
     def _link(self, file: str, blobs: Mapping[str, Path]) -> None:
         for attempt in range(3):
