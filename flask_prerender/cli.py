@@ -129,21 +129,25 @@ def _build(
     if dry_run:
         _list_plan(build, as_json)
         return
+    _run(build, is_silent=quiet or as_json)
+    if as_json:
+        click.echo(json.dumps(build.report.to_dict(), indent=2, default=str))
+    else:
+        report.show(build.report, site, quiet=quiet)
+    ctx.exit(0 if build.report.is_good else 1)
+
+
+def _run(build: Build, *, is_silent: bool) -> None:
     with click.progressbar(
         build.run(),
         length=build.report.total,
         label="Prerendering",
         show_pos=True,
         item_show_func=lambda outcome: outcome.key[-40:] if outcome else "",
-        hidden=quiet or as_json,
+        hidden=is_silent,
     ) as outcomes:
         for _ in outcomes:
             pass
-    if as_json:
-        click.echo(json.dumps(build.report.to_dict(), indent=2, default=str))
-    else:
-        report.show(build.report, site, quiet=quiet)
-    ctx.exit(0 if build.report.is_good else 1)
 
 
 def _list_plan(build: Build, as_json: bool) -> None:

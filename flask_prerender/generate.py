@@ -62,6 +62,10 @@ class Report:
     was_stopped: bool = False
     error: str = ""
 
+    def __str__(self) -> str:
+        counts = (f"{count} {result}" for result, count in sorted(self.counts.items()))
+        return ", ".join([f"{self.total} planned", *counts, f"{self.removed} removed"])
+
     @property
     def is_good(self) -> bool:
         """Whether every page that was planned is stored, and no route has more than a warning."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import typing as t
+import weakref
 
 from blinker import NamedSignal
 from blinker import Namespace
@@ -66,6 +67,7 @@ def send(signal: NamedSignal, app: Flask, **facts: object) -> None:
             log.exception("A receiver of the signal %r raised", signal.name)
 
 
+_logged: weakref.WeakSet[Flask] = weakref.WeakSet()
 _QUIET = {"render-started", "render-finished", "page-served"}
 
 
@@ -75,6 +77,9 @@ def attach_default_logger(app: Flask) -> None:
     Refusals and failures are warnings, builds and changes are information, and what happens for
     each request or render is for debugging.
     """
+    if app in _logged:
+        return
+    _logged.add(app)
 
     def listener(name: str) -> t.Callable[..., None]:
         if name in ("page-refused", "render-failed"):
@@ -84,7 +89,8 @@ def attach_default_logger(app: Flask) -> None:
 
         def write(sender: object, **facts: object) -> None:
             if log.isEnabledFor(level):
-                brief = (f"{fact}={_brief(value)}" for fact, value in facts.items())
+                told = (item for item in facts.items() if item[0] != "page")
+                brief = (f"{fact}={_brief(value)}" for fact, value in told)
                 log.log(level, "%s %s", name, " ".join(brief))
 
         return write

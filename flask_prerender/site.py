@@ -10,6 +10,7 @@ import typing as t
 import weakref
 from collections.abc import Callable
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -123,7 +124,11 @@ class Site:
         :raises StoreError: it cannot be written.
         """
         target = self.path / _LAST_BUILD
-        facts = json.dumps({"output": str(self.output), "style": self.style}) + "\n"
+        output = str(self.output)
+        with suppress(ValueError):  # another drive, on Windows
+            # Relative, so that a directory which was copied or moved whole still finds itself.
+            output = os.path.relpath(output, self.path)
+        facts = json.dumps({"output": output, "style": self.style}) + "\n"
         with failures("write", target):
             self.path.mkdir(parents=True, exist_ok=True)
             write_whole(self.path, target, facts.encode())
@@ -136,7 +141,7 @@ class Site:
             if mtime == self._build_mtime:
                 return
             facts = json.loads(target.read_text())
-            output, style = Path(facts["output"]), facts["style"]
+            output, style = (self.path / facts["output"]).resolve(), facts["style"]
         except FileNotFoundError:
             return
         except (OSError, ValueError, KeyError, TypeError) as error:

@@ -128,6 +128,16 @@ def test_a_stored_redirect_is_relative_within_its_own_origin_alone(
     assert dict(page_of(made).headers)["Location"] == stored
 
 
+@pytest.mark.parametrize("rest", ["//evil.example/", "/\\evil.example/", "/\\/evil.example"])
+def test_a_redirect_that_would_leave_the_site_without_its_host_keeps_it(
+    make_app: MakeApp, rest: str
+) -> None:
+    app = make_app()
+    app.add_url_rule("/", "index", mark(statuses=[301])(lambda: Response("moved", 301)))
+    _add_headers(app, [("Location", f"http://localhost{rest}")])
+    assert dict(page_of(outcome(app)).headers)["Location"] == f"http://localhost{rest}"
+
+
 def test_a_redirect_to_another_host_of_the_site_keeps_that_host(make_app: MakeApp) -> None:
     app = app_with_subdomains(make_app)
     rule = {"subdomain": "<name>", "view_func": mark(statuses=[301])(_to_the_shop)}
