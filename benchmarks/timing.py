@@ -83,7 +83,7 @@ def versions() -> dict[str, str]:
     """Return what was measured, and on what."""
     found = {
         "Python": platform.python_version(),
-        "system": f"{platform.system()} {platform.machine()}, {cpu_count()} processors",
+        platform.system(): f"({platform.machine()}, {cpu_count()} processors)",
     }
     for name in _PACKAGES:
         try:

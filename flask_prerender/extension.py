@@ -27,7 +27,6 @@ from .marks import mark
 from .marks import Marker
 from .marks import MarkOptions
 from .options import check_options
-from .render import watch
 from .routes import Group
 from .routes import group
 from .routes import Routes
@@ -38,6 +37,7 @@ from .site import Clock
 from .site import Site
 from .stores.base import Store
 from .stores.files import FileStore
+from .watch import watch
 
 StoreChoice = Store | Callable[[Path], Store]
 

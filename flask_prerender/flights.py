@@ -6,6 +6,7 @@ import logging
 import threading
 import typing as t
 from collections.abc import Callable
+from contextvars import Context
 
 R = t.TypeVar("R")
 
@@ -55,8 +56,12 @@ class Flights(t.Generic[R]):
             if len(self._flying) >= self._limit:
                 return None
             flight = self._flying[key] = Flight()
+        # Pythons to come let a thread inherit the context of whoever starts it.
         thread = threading.Thread(
-            target=self._fly, args=(key, flight, work), name=f"prerender-visit {key}", daemon=True
+            target=Context().run,
+            args=(self._fly, key, flight, work),
+            name=f"prerender-visit {key}",
+            daemon=True,
         )
         try:
             thread.start()

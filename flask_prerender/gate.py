@@ -171,17 +171,22 @@ def _headers(site: Site, done: Render, mark: Mark) -> Verdict:
     return _YES
 
 
+_SAME = "a page that depends on who asks is not the same for everybody"
+_READS = {
+    "cookies": ("request.cookies", _SAME),
+    "authorization": ("request.authorization", _SAME),
+    "session": ("flask.session", _SAME),
+    "query": ("request.args", 'name the parameters that change the page: query=["page"]'),
+}
+
+
 def _reads(site: Site, done: Render, mark: Mark) -> Verdict:
     undeclared = done.reads - {"query"} if mark.query else done.reads
     if not undeclared:
         return _YES
     name = min(undeclared)
-    remedy = {
-        "cookies": "a page that depends on cookies is not the same for everybody",
-        "authorization": "a page that depends on who asks is not the same for everybody",
-        "query": 'name the parameters that change the page: query=["page"]',
-    }[name]
-    return Verdict(name, f"the view reads request.{'args' if name == 'query' else name}; {remedy}")
+    what, remedy = _READS[name]
+    return Verdict(name, f"the view reads {what}; {remedy}")
 
 
 def _empty(site: Site, done: Render, mark: Mark) -> Verdict:

@@ -162,9 +162,7 @@ class Build:
             except RenderError as error:
                 report.was_stopped, report.error = True, str(error)
             finally:
-                # However it ended, servers are to see the pages that were stored.
-                with suppress(StoreError):
-                    site.coordination.advance()
+                self._announce()  # however it ended, servers are to see what was stored
             self._finish(number)
 
     def _move(self) -> None:
@@ -181,12 +179,17 @@ class Build:
             for outcome in outcomes:
                 self.report.add(outcome)
                 if time.monotonic() - announced > _ANNOUNCE_SECONDS:
-                    self._site.coordination.advance()
+                    self._announce()
                     announced = time.monotonic()
                 yield outcome
                 if self._fail_fast and not outcome.is_stored:
                     self.report.was_stopped = True
                     return
+
+    def _announce(self) -> None:
+        # A failure here would be met again, and told, at the end.
+        with suppress(StoreError):
+            self._site.coordination.advance()
 
     def _finish(self, number: int) -> None:
         site, report = self._site, self.report

@@ -103,7 +103,7 @@ class Hook:
 
     def _sitemap(self, current: Request) -> Response | None:
         """Send the sitemap of the last build where the app has no such URL itself."""
-        site, path = self.site, current.environ["PATH_INFO"]
+        site, path = self.site, current.environ.get("PATH_INFO", "")
         if not _SITEMAP.match(path) or current.method not in ("GET", "HEAD"):
             return None
         if not (site.settings.sitemap and site.serves):

@@ -19,6 +19,9 @@ from .render import request_environ
 from .routes import Target
 from .site import Site
 
+#: A list may have a million URLs that are never stored; other problems come once a route.
+_PROBLEMS = 1000
+
 
 class Plan:
     """The URLs of a build.
@@ -75,7 +78,7 @@ class Plan:
     def _fill(self) -> None:
         self._urls.execute("BEGIN")
         with self._site.app.app_context():
-            for target in self._site.routes.targets(self.problems.append):
+            for target in self._site.routes.targets(self._note):
                 if self._is_wanted(target):
                     self._add(target)
             for path in self._paths:
@@ -84,6 +87,10 @@ class Plan:
 
     def close(self) -> None:
         self._urls.close()
+
+    def _note(self, problem: Problem) -> None:
+        if problem.kind != "unstorable" or len(self.problems) < _PROBLEMS:
+            self.problems.append(problem)
 
     def _is_wanted(self, target: Target) -> bool:
         if self._tags and self._tags.isdisjoint(target.tags):

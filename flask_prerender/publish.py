@@ -166,7 +166,7 @@ def _store(site: Site, target: Target, done: Render, origin: str, build: int) ->
             known = replace(page, variants=previous.variants, generated_at=generated_at)
             try:
                 _put(site, known, {})
-                return known, same
+                return known, same and _is_served_alike(previous, page)
             except BlobMissingError:
                 pass  # somebody took a body away: all of them are written again below
     bodies = {IDENTITY: done.body} | compress(
@@ -208,6 +208,15 @@ def _look_for_localhost(site: Site, key: str, body: bytes) -> None:
             "the site is known. Set PRERENDER_BASE_URL, such as 'https://example.com'.",
             key,
         )
+
+
+def _is_served_alike(previous: Page, page: Page) -> bool:
+    """Whether a process that has the previous page in memory need not look again."""
+    return (previous.revalidate, previous.expire, previous.options) == (
+        page.revalidate,
+        page.expire,
+        page.options,
+    )
 
 
 def _page(site: Site, target: Target, done: Render, origin: str, build: int) -> Page:

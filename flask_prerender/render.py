@@ -13,17 +13,9 @@ import io
 import sys
 import time
 import typing as t
-from collections.abc import Callable
 from collections.abc import Iterable
 from dataclasses import dataclass
 from dataclasses import field
-from importlib import import_module
-
-from flask import Flask
-from flask import got_request_exception
-from flask import Request
-from flask import request_started
-from werkzeug.datastructures import EnvironHeaders
 
 from . import signals
 from .page import split_key
@@ -49,8 +41,8 @@ class Render:
     :ivar revision: the revision that stood before it began.
     :ivar stopped: why the body was not read to its end: ``"size"``, ``"timeout"`` or ``"stream"``.
     :ivar error: what the view raised.
-    :ivar reads: what the view read of a visitor that no render has: ``"cookies"``,
-        ``"authorization"``, ``"query"``.
+    :ivar reads: what the app read of a visitor that no render has: ``"cookies"``,
+        ``"authorization"``, ``"query"``, ``"session"``.
     """
 
     key: str
@@ -68,6 +60,8 @@ class Render:
     #: Set when Flask has opened the session and matched the URL: from here on, what is read is
     #: read by the app and not by its framework.
     is_dispatched: bool = False
+    #: The session, which knows whether it was used, also while a body was streamed.
+    session: t.Any = None
 
     @property
     def failed(self) -> bool:
@@ -114,10 +108,11 @@ def _run(site: Site, done: Render, chain: tuple[str, ...]) -> None:
     try:
         environ = request_environ(site, done.key)
         environ[ENVIRON_KEY] = done
-        _let_login_rest(site.app)
         chunks = site.app(environ, start_response)
         try:
             done.body = body.read(chunks)
+            if getattr(done.session, "accessed", False):
+                done.reads.add("session")
         finally:
             if hasattr(chunks, "close"):
                 chunks.close()
@@ -184,114 +179,3 @@ def current_render(environ: t.Mapping[str, t.Any]) -> Render | None:
     """Return the render that a request belongs to, or ``None`` for a visitor's request."""
     found = environ.get(ENVIRON_KEY)
     return found if isinstance(found, Render) else None
-
-
-def watch(app: Flask) -> None:
-    """Let renders of `app` record what a view raised and what it read of its visitor."""
-    request_started.connect(_begin, app, weak=False)
-    got_request_exception.connect(_remember_error, app, weak=False)
-    app.request_class = _recording(app.request_class)
-
-
-def _begin(sender: Flask, **extra: t.Any) -> None:
-    """Count reads from here on: before every hook of the app, wherever it was registered."""
-    from flask import request
-
-    done = current_render(request.environ)
-    if done is not None:
-        done.is_dispatched = True
-        request.headers = EnvironHeaders(_Noticing(request.environ, done))
-
-
-class _Noticing(dict[str, t.Any]):
-    """The environ behind a render's headers: it notices who asks for those that no render has."""
-
-    _NOTED: t.ClassVar = {"HTTP_COOKIE": "cookies", "HTTP_AUTHORIZATION": "authorization"}
-
-    def __init__(self, environ: t.Mapping[str, t.Any], done: Render) -> None:
-        super().__init__(environ)
-        self._reads = done.reads
-
-    def __getitem__(self, key: str) -> t.Any:
-        if key in self._NOTED:
-            self._reads.add(self._NOTED[key])
-        return super().__getitem__(key)
-
-
-def _remember_error(sender: Flask, exception: BaseException, **extra: t.Any) -> None:
-    from flask import request
-
-    done = current_render(request.environ)
-    if done is not None:
-        done.error = exception
-
-
-def _recording(base: type[Request]) -> type[Request]:
-    """Return a request class whose renders notice reads of what no render has.
-
-    ``cookies``, ``args`` and ``authorization`` are cached by Werkzeug on the instance at the first
-    read, so an ordinary request pays for this once each.
-    """
-
-    def note(request: Request, name: str) -> None:
-        done = current_render(request.environ)
-        if done is not None and done.is_dispatched:
-            done.reads.add(name)
-
-    def noting(attribute: str, name: str) -> property:
-        def read(self: Request) -> t.Any:
-            note(self, name)
-            return getattr(super(recording, self), attribute)
-
-        def write(self: Request, value: t.Any) -> None:
-            inherited = getattr(base, attribute)
-            if hasattr(type(inherited), "__set__"):
-                inherited.__set__(self, value)
-            else:
-                vars(self)[attribute] = value
-
-        return property(read, write, doc=getattr(base, attribute).__doc__)
-
-    recording = type(
-        base.__name__,
-        (base,),
-        {
-            "__module__": base.__module__,
-            "__qualname__": base.__qualname__,
-            "__doc__": base.__doc__,
-            "cookies": noting("cookies", "cookies"),
-            "args": noting("args", "query"),
-            "authorization": noting("authorization", "authorization"),
-        },
-    )
-    return t.cast("type[Request]", recording)
-
-
-def _let_login_rest(app: Flask) -> None:
-    """Spare renders what Flask-Login asks the session unasked, after every response and before
-    every template: each page of such an app would seem to depend on its visitor.
-
-    A render has no cookie to refresh, and ``current_user`` still reads the session when it is used.
-    """
-    manager = getattr(app, "login_manager", None)
-    refresh = getattr(manager, "_update_remember_cookie", None)
-    after = app.after_request_funcs.get(None, [])
-    if refresh is None or refresh not in after:
-        return
-    after[:] = [_unless_rendering(f, lambda r: r) if f == refresh else f for f in after]
-    processors = app.template_context_processors[None]
-    user = {"current_user": import_module("flask_login").current_user}
-    processors[:] = [
-        _unless_rendering(f, lambda: user) if f.__name__ == "_user_context_processor" else f
-        for f in processors
-    ]
-
-
-def _unless_rendering(call: t.Any, instead: Callable[..., t.Any]) -> Callable[..., t.Any]:
-    from flask import request
-
-    def choose(*values: t.Any) -> t.Any:
-        in_render = bool(request) and current_render(request.environ) is not None
-        return (instead if in_render else call)(*values)
-
-    return choose

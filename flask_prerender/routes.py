@@ -7,7 +7,6 @@ from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
-from contextvars import Context
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
@@ -137,13 +136,7 @@ class Routes:
         return any(blueprints.get(".".join(names[:n])) is target for n in range(1, len(names) + 1))
 
     def match(self, environ: Mapping[str, t.Any], key: str) -> Target | None:
-        """Return the marked route that answers a request, or ``None`` when none does.
-
-        A tags callable runs in a clean context, as a render does: tags are stored with the page.
-        """
-        return Context().run(self._match, environ, key)
-
-    def _match(self, environ: Mapping[str, t.Any], key: str) -> Target | None:
+        """Return the marked route that answers a request, or ``None`` when none does."""
         adapter = self._app.create_url_adapter(self._app.request_class(dict(environ)))
         if adapter is None:
             return None
@@ -154,9 +147,7 @@ class Routes:
         mark = self.mark_for(rule, environ["PATH_INFO"])
         if mark is None:
             return None
-        if not callable(mark.tags):
-            return Target(key, rule.rule, rule.endpoint, mark, mark.tags_for(values))
-        with self._app.app_context():
+        with self._app.app_context():  # a tags callable may ask the database
             return Target(key, rule.rule, rule.endpoint, mark, mark.tags_for(values))
 
     def marked_rules(self) -> list[tuple[Rule, Mark]]:

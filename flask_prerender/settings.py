@@ -247,7 +247,7 @@ def read_settings(config: Mapping[str, Any]) -> Settings:
         name = KEYS.get(key)
         if name is None:
             raise ConfigError(
-                f"There is no setting {key}.{nearest(key, KEYS)} "
+                f"There is no setting {key}.{nearest(key.upper(), KEYS)} "
                 f"The settings are: {', '.join(sorted(KEYS))}."
             )
         try:

@@ -61,6 +61,7 @@ class Site:
         self.base_url, self.script_name = _base_url(app, settings)
         self.render_environ = _render_environ(self.base_url, self.script_name, settings)
         self.path = _directory(app, settings)
+        _refuse_shared(app, self.path)
         self.output = self.path
         self.style: Style = t.cast(Style, settings.style)
         self._open_store = open_store
@@ -208,6 +209,17 @@ def refuse_static(app: Flask, path: Path, name: str) -> None:
             f"{name} is {path}, inside the static folder {static}: Flask would serve the "
             "store's own files to everybody. Choose a directory outside of it."
         )
+
+
+def _refuse_shared(app: Flask, path: Path) -> None:
+    """Let no two apps of a process keep their pages in one place: each would serve the other's."""
+    for other in list(_sites):
+        name = other.app.import_name
+        if other.path == path and name != app.import_name:
+            raise ConfigError(
+                f"The apps {name!r} and {app.import_name!r} would both keep their pages in {path}, "
+                "and each would serve the other's. Give one of them another PRERENDER_PATH."
+            )
 
 
 def _base_url(app: Flask, settings: Settings) -> tuple[str, str]:

@@ -36,11 +36,13 @@ def visit(site: Site, key: str) -> str:
     return "" if outcome.is_stored else outcome.reason
 
 
-def _just_stored(site: Site, key: str) -> Page | None:
+def _just_stored(site: Site, target: Target) -> Page | None:
     """Return the page if somebody stored it after its visitor had looked and before we began."""
     try:
-        page = site.store.get(key)
+        page = site.store.get(target.key)
         if page is None or page.state(site.clock()) == "expired":
+            return None
+        if page.options != target.mark.options():
             return None
         is_whole = all(site.store.read(page, variant) is not None for variant in page.variants)
     except StoreError:
@@ -58,15 +60,14 @@ def _known_reason(site: Site, key: str) -> str:
 
 def _visit(site: Site, key: str) -> Outcome:
     # From the key, like the render itself: nothing of the request that asked takes part.
-    with site.app.app_context():
-        target = site.routes.match(request_environ(site, key), key)
+    target = site.routes.match(request_environ(site, key), key)
     if target is None:
         return _remember(site, Outcome(key, "", "", "refused", "route", "no marked route has it"))
     return _publish(site, target)
 
 
 def _publish(site: Site, target: Target) -> Outcome:
-    page = _just_stored(site, target.key)
+    page = _just_stored(site, target)
     if page is not None:
         return Outcome(target.key, target.endpoint, target.rule, "unchanged", page=page)
     outcome = publish(site, target, origin="visit")

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Generator
 from collections.abc import Iterator
+from contextvars import Context
 
 from .errors import RenderError
 from .publish import Outcome
@@ -111,7 +112,7 @@ class Workers:
     def _hire(self) -> _Worker:
         worker = _Worker()
         worker.thread = threading.Thread(
-            target=self._work, args=(worker,), name="prerender-build", daemon=True
+            target=Context().run, args=(self._work, worker), name="prerender-build", daemon=True
         )
         worker.thread.start()
         return worker

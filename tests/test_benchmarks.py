@@ -48,9 +48,10 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
     if not (find_spec("flask_caching") and find_spec("flask_frozen")):
         skip_or_fail("an opponent is missing: pip install Flask-Caching Frozen-Flask")
     directory = tmp_path_factory.mktemp("benchmarks")
-    record = directory / "record.json"
+    record, page = directory / "record.json", directory / "page.rst"
+    page.write_text("Before\n\n.. figures begin\nold\n.. figures end\n\nAfter\n")
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarks", "--quick", "--json", record],
+        [sys.executable, "-m", "benchmarks", "--quick", "--json", record, "--page", page],
         cwd=ROOT,
         env={**os.environ, "TMPDIR": str(directory)},
         stdin=subprocess.DEVNULL,
@@ -59,13 +60,24 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
         timeout=55,
     )
     assert done.returncode == 0, done.stderr
-    assert list(directory.iterdir()) == [record], "something was left behind"
+    assert sorted(directory.iterdir()) == [page, record], "something was left behind"
     return done.stdout, record
 
 
+def rows(text: str) -> set[str]:
+    return {line.split("  ", 1)[0].strip() for line in text.splitlines()}
+
+
 def test_every_case_has_a_row(ran: tuple[str, Path]) -> None:
-    rows = {line.split("  ", 1)[0].strip() for line in ran[0].splitlines()}
-    assert (SERVED | BUILT) - rows == set()
+    assert (SERVED | BUILT) - rows(ran[0]) == set()
+
+
+def test_the_figures_are_put_into_a_page(ran: tuple[str, Path]) -> None:
+    page = ran[1].with_name("page.rst").read_text()
+    assert page.startswith("Before\n\n.. figures begin\n\nMeasured on ")
+    assert page.endswith("=\n\n.. figures end\n\nAfter\n")
+    assert "old" not in page
+    assert (SERVED | BUILT) - rows(page) == set()
 
 
 def test_the_record_has_every_case_and_its_rounds(ran: tuple[str, Path]) -> None:
@@ -78,6 +90,8 @@ def test_the_record_has_every_case_and_its_rounds(ran: tuple[str, Path]) -> None
     assert {"Python", "Flask", "Flask-Caching", "Frozen-Flask"} <= set(record["versions"])
 
 
-def test_the_command_of_the_makefile_is_the_one_of_the_docs() -> None:
+def test_the_docs_have_the_command_and_a_figure_for_every_case() -> None:
+    page = (ROOT / "docs" / "benchmarks.rst").read_text()
+    assert "$ make bench\n" in page
     assert "-m benchmarks\n" in (ROOT / "Makefile").read_text()
-    assert "$ make bench\n" in (ROOT / "docs" / "benchmarks.rst").read_text()
+    assert (SERVED | BUILT) - rows(page) == set()

@@ -7,9 +7,11 @@ import os
 import pty
 import re
 import select
+import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from collections.abc import Iterator
 from pathlib import Path
@@ -665,6 +667,59 @@ def test_a_terminal_shows_the_page_under_way(tmp_path: Path) -> None:
     assert re.search(r"/21 .*/posts/[0-9]+", shown)
     assert "21/21" in shown
     assert "21 pages published" in shown
+
+
+SLOW = """
+import threading
+from flask import Flask
+from flask_prerender import Prerender, mark
+
+app = Flask(__name__, instance_path={instance!r})
+app.config.from_prefixed_env()
+Prerender(app)
+
+@app.route("/<int:number>")
+@mark(params=[{{"number": n}} for n in range(1000)])
+def page(number):
+    threading.Event().wait({seconds} if number > 3 else 0)
+    return f"page {{number}}"
+"""
+
+
+def test_an_interrupted_build_ends_and_what_it_made_stays(tmp_path: Path) -> None:
+    text = SLOW.format(instance=str(tmp_path / "instance"), seconds=0.1)
+    (tmp_path / "small_site.py").write_text(text)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "flask", "prerender", "--concurrency", "2"],
+        cwd=tmp_path,
+        env=environment(tmp_path),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    made = tmp_path / "instance/prerendered/public/3/index.html"
+    deadline = time.monotonic() + 30
+    while not made.exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    said, _ = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert said.endswith("Aborted!\n")
+    assert "Traceback" not in said
+    facts = json.loads(flask(tmp_path, "status", "--json").stdout)
+    assert 4 <= facts["pages"] < 1000
+    assert made.read_text() == "page 3"
+
+
+def test_a_process_ends_although_views_hang(tmp_path: Path) -> None:
+    text = SLOW.format(instance=str(tmp_path / "instance"), seconds=100)
+    (tmp_path / "small_site.py").write_text(text)
+    built = flask(tmp_path, "--concurrency", "3", FLASK_PRERENDER_TIMEOUT="0.05")
+    assert built.returncode == 1
+    assert "4 pages published" in built.stdout
+    assert "(page): timeout: took longer than PRERENDER_TIMEOUT (0.05 s)" in built.stderr
+    assert "renders hang, so the build stops. Mend these views, or raise" in built.stderr
+    assert "Traceback" not in built.stderr
 
 
 @pytest.mark.usefixtures("module")

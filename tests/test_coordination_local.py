@@ -117,6 +117,7 @@ def test_a_reopened_coordination_goes_on(coordination: LocalCoordination) -> Non
     assert coordination.advance() == 2
 
 
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 def test_threads_and_processes_count_together(tmp_path: Path) -> None:
     def advance_often() -> None:
         for _ in range(50):

@@ -5,7 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from collections.abc import Iterable
+from collections.abc import Iterator
 from functools import cached_property
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import flask
@@ -18,7 +21,10 @@ from flask import Request
 from flask import request
 from flask import Response
 from flask import session
+from flask import stream_template
+from flask import stream_with_context
 from flask import url_for
+from flask.sessions import SecureCookieSessionInterface
 from flask_login import current_user
 from flask_login import login_required
 from flask_login import login_user
@@ -267,6 +273,70 @@ def test_every_use_of_the_session_is_refused(make_app: MakeApp, use: str) -> Non
     assert made.reason in ("session", "set-cookie")
 
 
+class SilentInterface(SecureCookieSessionInterface):
+    """Sessions of an app's own that never tell caches about cookies."""
+
+    def save_session(self, app: Flask, session: Any, response: Response) -> None:
+        pass
+
+
+@pytest.mark.parametrize("use", SESSION_USES)
+def test_a_session_is_noticed_when_its_interface_says_nothing(make_app: MakeApp, use: str) -> None:
+    app = make_app({"SECRET_KEY": "key"})
+    app.session_interface = SilentInterface()
+    app.add_url_rule("/", "index", mark(lambda: f"index {SESSION_USES[use]()}"))
+    app.add_url_rule("/plain", "plain", mark(lambda: "plain"))
+    assert outcome(app).reason == "session"
+    assert outcome(app, "/plain").is_stored
+
+
+@pytest.mark.parametrize("config", [{}, {"SECRET_KEY": None}], ids=["a key", "no key"])
+def test_a_session_read_while_the_body_is_streamed_is_noticed(
+    make_app: MakeApp, config: dict[str, None]
+) -> None:
+    def parts() -> Iterator[str]:
+        yield "Hello "
+        yield str(session.get("user"))
+
+    made = judged(make_app, lambda: Response(stream_with_context(parts())), config)
+    assert (made.reason, made.detail.split(";")[0]) == ("session", "the view reads flask.session")
+
+
+def test_cookies_read_while_the_body_is_streamed_are_noticed(make_app: MakeApp) -> None:
+    def parts() -> Iterator[str]:
+        yield str(request.cookies)
+
+    made = judged(make_app, lambda: Response(stream_with_context(parts())))
+    assert made.reason == "cookies"
+
+
+def test_who_is_there_is_noticed_in_a_streamed_template(make_app: MakeApp, tmp_path: Path) -> None:
+    app = login_app(make_app)
+    templates = tmp_path / "app" / "templates"
+    (templates / "user.html").write_text("Hello {{ current_user.is_authenticated }}")
+    (templates / "all.html").write_text("Hello everybody")
+    app.add_url_rule("/", "index", mark(lambda: stream_template("user.html")))
+    app.add_url_rule("/all", "all", mark(lambda: stream_template("all.html")))
+    assert outcome(app).reason in ("authorization", "cookies", "session")
+    assert outcome(app, "/all").is_stored
+
+
+def test_an_async_view_is_judged_like_any_other(make_app: MakeApp) -> None:
+    pytest.importorskip("asgiref")
+    app = make_app({"SECRET_KEY": "key"})
+
+    async def reads() -> str:
+        return str(session.get("user"))
+
+    async def plain() -> str:
+        return "plain"
+
+    app.add_url_rule("/", "reads", mark(reads))
+    app.add_url_rule("/plain", "plain", mark(plain))
+    assert outcome(app).reason == "session"
+    assert outcome(app, "/plain").is_stored
+
+
 def test_a_page_that_leaves_the_session_alone_is_stored_without_vary(make_app: MakeApp) -> None:
     made = judged(make_app, lambda: render_template_string("{{ request.path }} {{ g }}"))
     assert "Vary" not in dict(page_of(made).headers)
@@ -341,6 +411,7 @@ def test_a_page_behind_login_required_is_never_stored(
 
 def test_flask_login_still_works_for_visitors_after_a_render(make_app: MakeApp) -> None:
     app = login_app(make_app)
+    app.context_processor(partial(dict, more=1))
     app.add_url_rule("/", "index", mark(lambda: render_template_string("for everybody")))
     app.add_url_rule("/me", "me", lambda: render_template_string("{{ current_user.id }}"))
     assert outcome(app).is_stored
@@ -361,6 +432,20 @@ def test_a_form_with_a_csrf_token_of_flask_wtf_is_refused(make_app: MakeApp) -> 
     app.add_url_rule("/plain", "plain", mark(lambda: render_template_string("no form")))
     assert outcome(app).reason == "set-cookie"
     assert outcome(app, "/plain").is_stored
+
+
+def test_a_page_with_a_nonce_of_flask_talisman_is_refused(make_app: MakeApp) -> None:
+    talisman = pytest.importorskip("flask_talisman")
+    app = make_app({"SECRET_KEY": "key"})
+    policy = {"script-src": "'self'"}
+    talisman.Talisman(
+        app,
+        force_https=False,
+        content_security_policy=policy,
+        content_security_policy_nonce_in=["script-src"],
+    )
+    app.add_url_rule("/", "index", mark(lambda: render_template_string("{{ csp_nonce() }}")))
+    assert outcome(app).reason == "nonce"
 
 
 # Vary, Cache-Control, nonces.

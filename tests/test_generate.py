@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -600,6 +601,13 @@ def numbered(app: Flask, count: int, view: Any = None) -> None:
     app.add_url_rule("/<int:number>", "page", mark(params=params)(view))
 
 
+def with_an_old_page(make_app: MakeApp) -> None:
+    """Store a page of a route that the next app does not have."""
+    app = make_app()
+    add(app, "/old")
+    generate(app)
+
+
 def test_a_finished_build_leaves_no_thread_and_no_plan(make_app: MakeApp) -> None:
     app = make_app()
     numbered(app, 10)
@@ -612,8 +620,7 @@ def test_a_finished_build_leaves_no_thread_and_no_plan(make_app: MakeApp) -> Non
 def test_a_build_that_is_closed_early_leaves_no_thread_and_no_plan(make_app: MakeApp) -> None:
     app = make_app()
     numbered(app, 50)
-    add(app, "/old")
-    generate(app, ["/old"])
+    with_an_old_page(make_app)
     revision = site(app).coordination.revision()
     build = Build(site(app), concurrency=2)
     outcomes = build.run()
@@ -658,8 +665,7 @@ def test_fail_fast_stops_at_the_first_page_that_is_not_stored(make_app: MakeApp)
         return str(number)
 
     numbered(app, 200, view)
-    add(app, "/old")
-    generate(app, ["/old"])
+    with_an_old_page(make_app)
     report = generate(app, concurrency=1, fail_fast=True)
     assert report.was_stopped
     assert not report.is_good
@@ -752,6 +758,21 @@ def test_a_store_that_cannot_delete_is_told_at_the_end(make_app: MakeApp) -> Non
     assert report.counts == {"published": 3}
     assert not report.is_good
     assert "No space left on device" in report.error
+
+
+def test_a_revision_that_cannot_be_moved_is_told_at_the_end(
+    make_app: MakeApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> int:
+        raise StoreError("cannot write revision: No space left on device (ENOSPC)")
+
+    monkeypatch.setattr(sys.modules[Build.__module__], "_ANNOUNCE_SECONDS", -1)
+    app = make_app()
+    numbered(app, 5)
+    monkeypatch.setattr(site(app).coordination, "advance", fail)
+    report = generate(app)
+    assert report.counts == {"published": 5}
+    assert "cannot write revision: No space left" in report.error
 
 
 @pytest.mark.parametrize("name", ["manifest.json", "last-build.json", "public/sitemap.xml"])

@@ -83,6 +83,18 @@ def test_a_header_added_to_every_response_is_not_sent_twice(make_app, wsgi_get):
     assert is_hit(answer)
 
 
+def test_an_after_request_function_that_was_there_before_us_counts_too(tmp_path, wsgi_get):
+    app = Flask("site", instance_path=str(tmp_path / "instance"))
+    app.after_request(lambda response: response.headers.add("Link", "</a>") or response)
+    Prerender(app)
+    add(app)
+    for _ in range(2):
+        answer = wsgi_get(app)
+        assert answer.get("Link") == "</a>"
+    assert is_hit(answer)
+    app.extensions["prerender"].close()
+
+
 def test_a_header_that_the_page_itself_has_twice_stays_twice(make_app, wsgi_get):
     app = make_app()
     add(app, body=lambda: Response(BODY, headers=[("Link", "</a>"), ("Link", "</a>")]))
@@ -120,7 +132,10 @@ def test_an_after_request_function_may_replace_the_body(make_app, wsgi_get):
     assert is_hit(answer)
     assert answer.body == BODY.encode() + b"<!-- stamped -->"
     assert answer.get("Content-Length") == str(len(answer.body))
-    assert wsgi_get(app).body == BODY.encode()
+    assert answer.get("Cache-Control") == "private, no-store"
+    assert answer.get("ETag") is None
+    plain = wsgi_get(app)
+    assert (plain.body, bool(plain.get("ETag"))) == (BODY.encode(), True)
 
 
 @pytest.mark.parametrize("headers", [{}, {"If-None-Match": "*"}, {"Accept-Encoding": "gzip"}])

@@ -21,6 +21,7 @@ from flask import Flask
 from flask import g
 from flask import has_request_context
 from flask import render_template_string
+from flask import Request
 from flask import request
 from flask import Response
 from flask import session
@@ -32,13 +33,16 @@ from flask_login import login_required
 from flask_login import login_user
 from flask_login import LoginManager
 from flask_login import UserMixin
+from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from flask_prerender import attach_default_logger
+from flask_prerender import ConfigError
 from flask_prerender import generate
 from flask_prerender import mark
 from flask_prerender import Page
 from flask_prerender import Prerender
+from flask_prerender import signals
 from flask_prerender.flights import Flight
 from flask_prerender.flights import Flights
 from flask_prerender.render import ENVIRON_KEY
@@ -154,7 +158,7 @@ def add_pages(app: Flask) -> None:
     @app.route("/bar/<int:n>")
     @mark
     def bar(n: int) -> str:
-        return render_template_string("{{ n }} Hello {{ current_user.id }}")
+        return render_template_string("{{ n }} Hello {{ current_user.id }}", n=n)
 
     @app.route("/session/<int:n>")
     @mark
@@ -478,11 +482,52 @@ def test_a_thread_that_inherits_the_context_of_its_parent_renders_for_nobody(
     monkeypatch.setattr(threading.Thread, "start", inheriting)
     app = make_site(make_app)
     client = sign_in(app, VISITORS[2])
-    visit(client, "/page/user/1")
-    visit(client, "/template/1")
-    client.post("/build")
+    heard = set()
+
+    def hear(sender: Flask, **facts: object) -> None:
+        heard.add(who.get())
+
+    with signals.page_published.connected_to(hear, app):
+        visit(client, "/page/user/1")
+        visit(client, "/template/1")
+        client.post("/build")
     assert len(stored(app)) == 20 + 2
     assert traces(app, marks_of([client])) == []
+    assert heard == {""}
+
+
+def mounted(folder: Path, name: str, root: str, path: str) -> Flask:
+    app = Flask(name, instance_path=str(folder))
+    app.config |= {"APPLICATION_ROOT": root, "PRERENDER_PATH": path}
+    Prerender(app)
+    app.add_url_rule("/", "index", mark(lambda: f"page of {name} at {request.path}"))
+    return app
+
+
+def test_two_apps_of_one_process_cannot_share_their_pages(tmp_path: Path) -> None:
+    site = mounted(tmp_path, "site", "/", "prerendered")
+    with pytest.raises(ConfigError, match=r"'site' and 'admin' .* PRERENDER_PATH"):
+        mounted(tmp_path, "admin", "/admin", "prerendered")
+    mounted(tmp_path, "site", "/", "prerendered").extensions["prerender"].close()
+    site.extensions["prerender"].close()
+
+
+def test_apps_that_are_mounted_side_by_side_keep_to_themselves(
+    tmp_path: Path, wsgi_get: Any
+) -> None:
+    site = mounted(tmp_path, "site", "/", "site")
+    admin = mounted(tmp_path, "admin", "/admin", "admin")
+    both = DispatcherMiddleware(site, {"/admin": admin, "/elsewhere": admin})
+    for _ in range(2):
+        assert wsgi_get(both, "/").body == b"page of site at /"
+        assert wsgi_get(both, "/admin/").body == b"page of admin at /"
+        assert wsgi_get(both, "/admin/").get("X-Prerendered") == "true"
+        elsewhere = wsgi_get(both, "/elsewhere/")
+        assert elsewhere.body == b"page of admin at /"
+        assert "detail=mount" in str(elsewhere.get("Cache-Status"))
+    for app in (site, admin):
+        assert stored(app).keys() == {"/"}
+        app.extensions["prerender"].close()
 
 
 def test_a_nested_request_inside_a_render_stores_nothing_of_its_own(make_app: MakeApp) -> None:
@@ -765,6 +810,76 @@ def test_head_of_an_absent_page_renders_and_stores_the_page_of_get(
     head = wsgi_get(app, method="HEAD")
     assert (head.status, head.body, head.get("Content-Length")) == (200, b"", "11")
     assert wsgi_get(app).body == b"body of GET"
+
+
+def test_visitors_who_wait_for_one_personal_page_get_their_own(make_app: MakeApp) -> None:
+    app = make_site(make_app)
+    clients = [sign_in(app, name) for name in VISITORS]
+    together = threading.Barrier(len(clients))
+
+    def ask(number: int) -> list[str]:
+        texts = []
+        for n in range(5):
+            together.wait(30)
+            texts.append(clients[number].get(f"/bar/{n}").text)
+        return texts
+
+    with ThreadPoolExecutor(len(clients), "visitor") as pool:
+        everybody = list(pool.map(ask, range(len(clients))))
+    for name, texts in zip(VISITORS, everybody, strict=True):
+        assert texts == [f"{n} Hello {name}" for n in range(5)]
+    assert stored(app) == {}
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        {"X-Oversized": "a" * 16_384},
+        {"X-Control": "a\x00\x07\r\nX-Injected: b"},
+        {"Cookie": "a=\x07;;;=;\xff"},
+        {"X-Http-Method-Override": "POST"},
+        {f"X-Many-{n}": "a" for n in range(500)},
+    ],
+    ids=["oversized", "control", "cookie", "method", "many"],
+)
+def test_a_first_visitor_cannot_spoil_a_page(
+    make_app: MakeApp, wsgi_get: Any, sent: dict[str, str]
+) -> None:
+    app = make_app()
+    inner = app.wsgi_app
+
+    def refusing(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        """Answer as a server does that does not like a request."""
+        if sum(map(len, map(str, environ.values()))) > 8192 or "HTTP_X_CONTROL" in environ:
+            start_response("400 BAD REQUEST", [("Content-Type", "text/plain")])
+            return [b"bad request"]
+        return inner(environ, start_response)
+
+    app.wsgi_app = refusing  # type: ignore[method-assign]
+    app.add_url_rule("/", "index", mark(lambda: f"{len(request.headers)} headers"))
+    wsgi_get(app, headers=sent)
+    answer = wsgi_get(app)
+    assert (answer.status, answer.body) == (200, b"3 headers")
+    assert answer.get("X-Prerendered") == "true"
+
+
+CLOAKED = [
+    "a=1", "a=1&utm_source=x;a=2", "a=1;a=2", "a=1&a=2", "a=2&a=1", "A=1", "%61=1", "a=%31", "a",
+    "a=", "a=1&b=2&a=3", "a[]=1", "a%00=1", "a=1%26a=2", "a=+", "a=%2B", "a=%20", "a=%ff", "a=é",
+    "=1", "&&a=1&&", "a==1", "a=1#a=2", "?a=1", "a=%E2%82", "a=1&%41=2", "fbclid=1&a=9", "a=%00",
+]  # fmt: skip
+
+
+def test_key_and_view_agree_on_every_spelling_of_a_query(make_app: MakeApp, wsgi_get: Any) -> None:
+    app = make_app({"PRERENDER_UNKNOWN_QUERY": "ignore"})
+    rule = mark(query=["a"])(lambda: f"{request.args.getlist('a')} {sorted(request.args)}")
+    app.add_url_rule("/", "index", rule)
+    for query in [*CLOAKED, *CLOAKED[::-1]]:
+        raw = query.encode().decode("latin-1")
+        meant = Request({"QUERY_STRING": raw}).args.getlist("a")
+        answer = wsgi_get(app, query=raw)
+        assert answer.body.decode() == f"{meant} {['a'] if meant else []}"
+        assert answer.get("X-Prerendered") == "true"
 
 
 def test_a_clients_validators_and_ranges_never_reach_a_render(

@@ -312,6 +312,7 @@ SIZE = len(RAW)
         ("Bytes=0-9", 206, 0, 10),
         ("bytes=0-1,4-5", 200, 0, SIZE),
         ("bytes=0-1, -5", 200, 0, SIZE),
+        ("bytes=90000-90001, 90005-90006", 200, 0, SIZE),
         ("bytes=9-0", 200, 0, SIZE),
         ("bytes=", 200, 0, SIZE),
         ("bytes=a-b", 200, 0, SIZE),

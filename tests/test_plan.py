@@ -195,6 +195,23 @@ def test_a_million_pages_are_planned_in_little_memory(make_app: MakeApp) -> None
     assert peak_of_a_plan(make_app(), 1_000_000) < 1_000_000
 
 
+def test_the_same_problem_is_not_told_for_ever(make_app: MakeApp) -> None:
+    app = make_app()
+    params = [{"path": f"a//{number}"} for number in range(1500)]
+    app.add_url_rule("/<path:path>", "page", mark(params=params)(lambda path: ""))
+    app.add_url_rule("/z/<slug>", "broken", mark(params=lambda: 5)(lambda slug: ""))
+    with closing(Plan(app.extensions["prerender"])) as found:
+        found.fill()
+        assert len(found) == 0
+        kinds = [problem.kind for problem in found.problems]
+    # What comes once a route is never left out.
+    assert (kinds.count("unstorable"), kinds.count("empty"), kinds.count("enumerator")) == (
+        1000,
+        0,
+        1,
+    )
+
+
 def test_a_plan_leaves_nothing_behind(app: Flask, tmp_path: Path) -> None:
     before = sorted(tmp_path.rglob("*"))
     plan(app)

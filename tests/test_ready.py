@@ -209,11 +209,13 @@ def test_one_answer_may_be_changed_without_harm_to_the_next(make_app, wsgi_get):
 
     wsgi_get(app, "/")
     before = wsgi_get(app, "/")
+    before_304 = wsgi_get(app, "/", headers={"If-None-Match": "*"})
     changes.append(True)
     assert wsgi_get(app, "/").get("ETag") == '"changed"'
     assert wsgi_get(app, "/", headers={"If-None-Match": "*"}).get("X-More") == "1"
     changes.clear()
     assert wsgi_get(app, "/") == before
+    assert wsgi_get(app, "/", headers={"If-None-Match": "*"}) == before_304
 
 
 def test_the_views_headers_come_first_and_its_vary_is_joined_to_ours():

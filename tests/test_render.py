@@ -457,6 +457,23 @@ def test_a_page_of_6_mib_reaches_its_visitor_and_is_not_stored(
     assert app.extensions["prerender"].store.count() == 0
 
 
+def test_a_visitor_of_an_endless_page_gets_a_stream_of_his_own(make_app: MakeApp) -> None:
+    app = make_app({"PRERENDER_MAX_PAGE_BYTES": 1000})
+
+    def parts() -> Iterator[str]:
+        while True:
+            yield f"{Prerender().is_rendering} " * 10
+
+    page(app, lambda: Response(stream_with_context(parts())))
+    client = app.test_client()
+    for _ in range(2):
+        response = client.get("/")
+        body = iter(response.response)
+        assert [next(body) for _ in range(99)] == [b"False " * 10] * 99
+        assert "detail=size" in response.headers["Cache-Status"]
+        response.close()
+
+
 def test_an_event_stream_behind_lazy_middleware_is_not_waited_for(make_app: MakeApp) -> None:
     app = make_app()
     page(app, lambda: "index")

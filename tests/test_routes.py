@@ -541,6 +541,18 @@ def test_an_enumerator_that_gives_something_else_is_told(
     assert_names_the_route_and_three_ways(problem, "/<int:slug>", "post")
 
 
+def test_a_misspelt_argument_does_not_end_at_another_rule(make_app: MakeApp) -> None:
+    app = make_app()
+
+    @app.route("/")
+    @app.route("/<slug>")
+    @mark(params=[{"slugg": "a"}])
+    def page(slug: str = "") -> str:
+        return slug
+
+    assert only_problem(app).kind == "enumerator"
+
+
 @pytest.mark.parametrize("params", [lambda: None, lambda: 5], ids=["none", "number"])
 def test_an_enumerator_that_returns_no_list_is_told(make_app: MakeApp, params: Any) -> None:
     app = make_app()

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
+import hashlib
 import os
 import sqlite3
+import threading
 from pathlib import Path
 
 import pytest
@@ -273,6 +277,39 @@ def test_pages_of_equal_size_in_the_same_second_have_other_tags(make_app, wsgi_g
         assert answer.status == 200
         assert answer.get("ETag") != tag
         tag = answer.get("ETag")
+
+
+def test_headers_and_body_belong_to_one_render_while_pages_change(make_app, wsgi_get):
+    app = make_app()
+    number = iter(range(1000))
+    add(app, "/", lambda: f"{next(number)} {BODY}")
+    site = app.extensions["prerender"]
+    (target,) = site.routes.targets(print)
+    publish(site, target, origin="build")
+    ended, wrong, seen = threading.Event(), [], set()
+
+    def read(coding):
+        while not ended.is_set():
+            answer = wsgi_get(app, "/", headers={"Accept-Encoding": coding})
+            body = gzip.decompress(answer.body) if coding else answer.body
+            digest = hashlib.sha256(body).digest()[:16]
+            tag = base64.urlsafe_b64encode(digest).decode().rstrip("=")
+            expected = (200, f'"{tag}-gz"' if coding else f'"{tag}"', str(len(answer.body)))
+            found = (answer.status, answer.get("ETag"), answer.get("Content-Length"))
+            if found != expected:
+                wrong.append((found, expected))
+            seen.add(tag)
+
+    readers = [threading.Thread(target=read, args=(coding,)) for coding in ("", "gzip", "")]
+    for reader in readers:
+        reader.start()
+    for _ in range(60):
+        publish(site, target, origin="build")
+    ended.set()
+    for reader in readers:
+        reader.join()
+    assert wrong == []
+    assert len(seen) > 1
 
 
 # Headers.
@@ -612,20 +649,29 @@ def test_a_path_with_bad_bytes_is_the_apps_and_never_stored(make_app, wsgi_get, 
     assert (keys(app), calls) == ([], [False, False])
 
 
-def test_a_server_that_leaves_out_empty_variables_is_understood(make_app, wsgi_get, caplog):
+@pytest.mark.parametrize(("rule", "status"), [("/", 200), ("/other", 404)])
+def test_a_server_that_leaves_out_empty_variables_is_understood(
+    make_app, wsgi_get, caplog, rule, status
+):
     app = make_app()
-    add(app, "/", "the view")
+    add(app, rule, "the view")
 
     def bare(environ, start_response):
         for name in ("PATH_INFO", "SCRIPT_NAME", "QUERY_STRING"):
             del environ[name]
         return app(environ, start_response)
 
-    answer = wsgi_get(bare)
-    assert (answer.status, answer.body, caplog.records) == (200, b"the view", [])
+    assert (wsgi_get(bare).status, caplog.records) == (status, [])
 
 
-def test_no_path_leads_out_of_the_directory(make_app, wsgi_get, tmp_path):
+@pytest.mark.parametrize(
+    "count",
+    [
+        150,
+        pytest.param(20_000, marks=[pytest.mark.long, pytest.mark.timeout(1800)]),
+    ],
+)
+def test_no_path_leads_out_of_the_directory(make_app, wsgi_get, tmp_path, count):
     """Whatever is asked for: no 5xx, no file elsewhere, and the view sees what was asked."""
     app = make_app()
     add(app, "/docs/<path:name>", lambda name: f"name {name!r}")
@@ -635,7 +681,7 @@ def test_no_path_leads_out_of_the_directory(make_app, wsgi_get, tmp_path):
          "\xff", "ä", "C:", "secret.html", "index.html", "store", "x" * 300]
     )  # fmt: skip
 
-    @settings(per_example, max_examples=150)
+    @settings(per_example, max_examples=count)
     @given(st.lists(parts, min_size=1, max_size=5))
     def check(chosen):
         raw = "/docs/" + "/".join(chosen)
@@ -775,13 +821,19 @@ def test_pages_stored_for_all_are_for_crawlers_once_the_settings_say_so(make_app
     assert calls == [False]
 
 
-def test_pages_stored_for_crawlers_stay_theirs_until_they_are_made_again(make_app, wsgi_get):
+@pytest.mark.parametrize("fallback", ["render", "pass", "404"])
+def test_a_page_stored_for_crawlers_is_made_again_when_it_is_for_all(make_app, wsgi_get, fallback):
     before, after = make_app(), make_app()
     add(before, "/", visitors="bots")
-    add(after, "/", visitors="all", fallback="pass")
+    calls = add(after, "/", visitors="all", fallback=fallback)
     wsgi_get(before, "/", headers={"User-Agent": GOOGLEBOT})
-    assert is_stored_answer(wsgi_get(after, "/", headers={"User-Agent": GOOGLEBOT}))
-    assert wsgi_get(after, "/", headers={"User-Agent": FIREFOX}).body == BODY.encode()
+    assert wsgi_get(after, "/", headers={"User-Agent": GOOGLEBOT}).body == BODY.encode()
+    assert calls == []
+    for _ in range(2):
+        answer = wsgi_get(after, "/", headers={"User-Agent": FIREFOX})
+        assert is_stored_answer(answer)
+        assert answer.get("Vary") == "Accept-Encoding"
+    assert calls == [True]
 
 
 def test_more_crawlers_can_be_named_in_the_settings(make_app, wsgi_get):

@@ -21,6 +21,7 @@ import pytest
 
 from conftest import Clock
 from flask_prerender import disk
+from flask_prerender.errors import BlobMissingError
 from flask_prerender.errors import StoreError
 from flask_prerender.page import Page
 from flask_prerender.page import SUFFIXES
@@ -417,11 +418,51 @@ def test_what_is_not_a_file_is_no_body(store: FileStore, root: Path, kind: str) 
     assert store.read(page, page.identity) is None
 
 
-def test_a_digest_that_is_a_path_reads_nothing(store: FileStore, root: Path) -> None:
+def test_a_digest_that_is_a_path_reads_and_removes_nothing(
+    store: FileStore, root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     page, bodies = make_page()
     store.put(page, bodies)
-    for name in ("../../../etc/passwd", "/etc/passwd", page.identity.digest + "\n", ""):
+    victim = tmp_path / "victim"
+    victim.write_bytes(bodies["identity"])
+    for name in ("../../victim", str(victim), page.identity.digest + "\n", ""):
         assert store.read(page, replace(page.identity, digest=name)) is None
+    assert victim.exists()
+    assert caplog.records == []
+
+
+def test_a_damaged_body_cannot_be_left_out_once_it_was_read(store: FileStore, root: Path) -> None:
+    page, bodies = make_page(gzip=None)
+    store.put(page, bodies)
+    (root / "public" / "about" / "index.html").write_bytes(b"<h1>AbouT</h1>")
+    assert store.read(page, page.identity) is None
+    with pytest.raises(BlobMissingError):
+        store.put(page, {})
+
+
+def test_a_shortened_body_cannot_be_left_out(store: FileStore, root: Path) -> None:
+    page, bodies = make_page(gzip=None)
+    store.put(page, bodies)
+    (root / "public" / "about" / "index.html").write_bytes(b"<h1>")
+    with pytest.raises(BlobMissingError):
+        store.put(page, {})
+
+
+def test_a_damaged_body_that_cannot_be_removed_is_one_warning(
+    store: FileStore,
+    root: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def refuse(*args: object, **options: object) -> None:
+        raise OSError(errno.EROFS, "read-only")
+
+    page, bodies = make_page(gzip=None)
+    store.put(page, bodies)
+    (root / "public" / "about" / "index.html").write_bytes(b"<h1>AbouT</h1>")
+    monkeypatch.setattr(os, "unlink", refuse)
+    assert [store.read(page, page.identity) for _ in range(3)] == [None, None, None]
+    assert len(caplog.records) == 1
 
 
 @pytest.mark.parametrize(
@@ -520,14 +561,48 @@ def test_a_sweep_removes_old_bodies_that_no_page_names(store: FileStore, root: P
     store.put(*make_page(body=b"old", gzip=b"older"))
     page, bodies = make_page()
     store.put(page, bodies)
-    foreign = root / "store" / "blobs" / "00" / "notes.txt"
+    foreign = root / "store" / "blobs" / "00" / "00-notes.txt"
     foreign.parent.mkdir(exist_ok=True)
     foreign.write_text("by hand")
     store.sweep()
     assert len(blobs_of(root)) == 5
     sweeper = late(store, 61)
     sweeper.sweep()
-    assert blobs_of(root) == {variant.digest for variant in page.variants} | {"notes.txt"}
+    assert blobs_of(root) == {variant.digest for variant in page.variants} | {"00-notes.txt"}
+    assert read_all(store, page) == bodies
+    sweeper.close()
+
+
+def test_a_sweep_removes_the_bodies_of_pages_that_were_deleted(
+    store: FileStore, root: Path
+) -> None:
+    for key in ("/a", "/b", "/c"):
+        store.put(*make_page(key, key.encode(), gzip=None))
+    store.delete(["/a", "/c"])
+    page, bodies = make_page("/d", b"/d", gzip=None)
+    store.put(page, bodies)
+    late(store, 61).sweep()
+    assert len(blobs_of(root)) == 2
+    assert read_all(store, page) == bodies
+
+
+def test_a_body_that_gets_its_page_while_a_sweep_looks_is_kept(
+    store: FileStore, root: Path
+) -> None:
+    page, bodies = make_page()
+    sweeper = late(store, 61)
+    named_before = sweeper._index.named
+
+    def put_meanwhile(prefix: str) -> set[str]:
+        found = named_before(prefix)
+        store.put(page, bodies)
+        shutil.rmtree(root / "public")
+        return found
+
+    store.put(page, bodies)
+    store.delete(["/about"])
+    sweeper._index.named = put_meanwhile  # type: ignore[method-assign]
+    sweeper.sweep()
     assert read_all(store, page) == bodies
     sweeper.close()
 
@@ -687,6 +762,7 @@ def test_forked_children_use_connections_of_their_own(store: FileStore) -> None:
     assert store.count() == 29
 
 
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 def test_a_fork_amid_busy_threads_leaves_no_lock_held(store: FileStore) -> None:
     def hammer(number: int) -> None:
         while not done.is_set():

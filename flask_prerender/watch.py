@@ -1,0 +1,137 @@
+"""What a render reads of its visitor, and what its view raises, noticed and kept for the gate."""
+
+from __future__ import annotations
+
+import typing as t
+from collections.abc import Callable
+from importlib import import_module
+
+from flask import Flask
+from flask import got_request_exception
+from flask import Request
+from flask import request
+from flask import request_started
+from flask import session
+from werkzeug.datastructures import EnvironHeaders
+
+from .render import current_render
+from .render import Render
+
+
+def watch(app: Flask) -> None:
+    """Let renders of `app` record what a view raised and what it read of its visitor."""
+    request_started.connect(_begin, app, weak=False)
+    got_request_exception.connect(_remember_error, app, weak=False)
+    app.request_class = _recording(app.request_class)
+
+
+def _begin(sender: Flask, **extra: t.Any) -> None:
+    """Count reads from here on: before every hook of the app, wherever it was registered."""
+    done = current_render(request.environ)
+    if done is not None:
+        done.is_dispatched = True
+        _let_login_rest(sender)
+        done.session = _unused_session()
+        request.headers = EnvironHeaders(_Noticing(request.environ, done))
+
+
+def _unused_session() -> t.Any:
+    """Return the session, marked as not used yet. Flask marks it at each use."""
+    current = session._get_current_object()  # type: ignore[attr-defined]
+    try:
+        current.accessed = False
+    except AttributeError:  # an app's own class that cannot say
+        return None
+    return current
+
+
+class _Noticing(dict[str, t.Any]):
+    """The environ behind a render's headers: it notices who asks for those that no render has."""
+
+    _NOTED: t.ClassVar = {"HTTP_COOKIE": "cookies", "HTTP_AUTHORIZATION": "authorization"}
+
+    def __init__(self, environ: t.Mapping[str, t.Any], done: Render) -> None:
+        super().__init__(environ)
+        self._reads = done.reads
+
+    def __getitem__(self, key: str) -> t.Any:
+        if key in self._NOTED:
+            self._reads.add(self._NOTED[key])
+        return super().__getitem__(key)
+
+
+def _remember_error(sender: Flask, exception: BaseException, **extra: t.Any) -> None:
+    done = current_render(request.environ)
+    if done is not None:
+        done.error = exception
+
+
+def _recording(base: type[Request]) -> type[Request]:
+    """Return a request class whose renders notice reads of what no render has.
+
+    ``cookies``, ``args`` and ``authorization`` are cached by Werkzeug on the instance at the first
+    read, so an ordinary request pays for this once each.
+    """
+
+    def note(request: Request, name: str) -> None:
+        done = current_render(request.environ)
+        if done is not None and done.is_dispatched:
+            done.reads.add(name)
+
+    def noting(attribute: str, name: str) -> property:
+        def read(self: Request) -> t.Any:
+            note(self, name)
+            return getattr(super(recording, self), attribute)
+
+        def write(self: Request, value: t.Any) -> None:
+            inherited = getattr(base, attribute)
+            if hasattr(type(inherited), "__set__"):
+                inherited.__set__(self, value)
+            else:
+                vars(self)[attribute] = value
+
+        return property(read, write, doc=getattr(base, attribute).__doc__)
+
+    recording = type(
+        base.__name__,
+        (base,),
+        {
+            "__module__": base.__module__,
+            "__qualname__": base.__qualname__,
+            "__doc__": base.__doc__,
+            "cookies": noting("cookies", "cookies"),
+            "args": noting("args", "query"),
+            "authorization": noting("authorization", "authorization"),
+        },
+    )
+    return t.cast("type[Request]", recording)
+
+
+def _let_login_rest(app: Flask) -> None:
+    """Spare renders what Flask-Login asks the session unasked, after every response and before
+    every template: each page of such an app would seem to depend on its visitor.
+
+    A render has no cookie to refresh, and ``current_user`` still reads the session when it is used.
+    """
+    manager = getattr(app, "login_manager", None)
+    refresh = getattr(manager, "_update_remember_cookie", None)
+    after = app.after_request_funcs.get(None, [])
+    if refresh is None or refresh not in after:
+        return
+    after[:] = [_unless_rendering(f, lambda r: r) if f == refresh else f for f in after]
+    processors = app.template_context_processors[None]
+    user = {"current_user": import_module("flask_login").current_user}
+    processors[:] = [
+        _unless_rendering(f, lambda: user)
+        if getattr(f, "__name__", "") == "_user_context_processor"
+        else f
+        for f in processors
+    ]
+
+
+def _unless_rendering(call: t.Any, instead: Callable[..., t.Any]) -> Callable[..., t.Any]:
+    def choose(*values: t.Any) -> t.Any:
+        in_render = bool(request) and current_render(request.environ) is not None
+        return (instead if in_render else call)(*values)
+
+    return choose
