@@ -22,15 +22,16 @@ _MARKS = (".. figures begin\n", ".. figures end\n")
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--rounds", type=int, help="how often each case runs (default: 15, and 5)")
-    parser.add_argument("--seconds", type=float, default=0.15, help="for a request in each round")
-    parser.add_argument("--pages", type=int, default=1000, help="birds in a built site")
+    parser.add_argument("--rounds", type=int, default=101, help="of requests (%(default)s)")
+    parser.add_argument("--seconds", type=float, default=0.02, help="of a round (%(default)s)")
+    parser.add_argument("--builds", type=int, default=5, help="rounds of builds (%(default)s)")
+    parser.add_argument("--pages", type=int, default=1000, help="birds in a site (%(default)s)")
     parser.add_argument("--quick", action="store_true", help="see that it runs; figures are wild")
     parser.add_argument("--json", type=Path, metavar="PATH", help="write every figure to a file")
     parser.add_argument("--page", type=Path, metavar="PATH", help="put the figures into this page")
     args = parser.parse_args()
     if args.quick:
-        args.rounds, args.seconds, args.pages = args.rounds or 1, 0.002, 20
+        args.rounds, args.seconds, args.builds, args.pages = 2, 0.001, 1, 20
     return args
 
 
@@ -56,11 +57,11 @@ def _run(args: argparse.Namespace, root: Path, said: list[str]) -> dict[str, Any
     named = ", ".join(f"{name} {number}" for name, number in versions().items())
     date = time.strftime("%Y-%m-%d")
     _say(f"Measured on {date} with {named}.", said)
-    served = serving.measure(root / "serving", args.rounds or 15, args.seconds)
+    served = serving.measure(root / "serving", args.rounds, args.seconds)
     core = statistics.median(fact["core"] for fact in served.values())
     _say(f"While requests were timed, the process had {core:.0%} of a core.", said)
     _say(serving.show(served), said)
-    built = building.measure(root / "building", args.rounds or 5, args.pages)
+    built = building.measure(root / "building", args.builds, args.pages)
     _say(building.show(built), said)
     facts = {"command": sys.argv[1:], "date": date, "versions": versions()}
     return {**facts, "serving": served, "building": built}

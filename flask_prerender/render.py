@@ -162,9 +162,9 @@ def request_environ(site: Site, key: str) -> dict[str, t.Any]:
     host, path, query = split_key(key)
     environ = site.render_environ.copy()
     if host:
-        name, _, port = host.partition(":")
+        port = host.rpartition("]")[2].partition(":")[2]
         environ["HTTP_HOST"] = host
-        environ["SERVER_NAME"] = name
+        environ["SERVER_NAME"] = host.removesuffix(f":{port}").strip("[]")
         environ["SERVER_PORT"] = port or environ["SERVER_PORT"]
     environ["PATH_INFO"] = wsgi_path(path)
     environ["QUERY_STRING"] = query

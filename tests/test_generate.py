@@ -457,6 +457,19 @@ def test_a_route_that_moved_takes_the_file_over(make_app: MakeApp, store: Any) -
         assert (site(after).public / "about/index.html").read_text() == "new"
 
 
+def test_a_page_that_is_the_same_takes_a_file_over_too(make_app: MakeApp) -> None:
+    before = make_app()
+    before.add_url_rule("/about", "about", mark(lambda: "about"))
+    before.add_url_rule("/about.html", "old", mark(lambda: "old"))
+    assert generate(before).is_good
+    after = make_app({"PRERENDER_STYLE": "file"})
+    after.add_url_rule("/about", "about", mark(lambda: "about"))
+    report = generate(after)
+    assert report.counts == {"unchanged": 1}
+    assert files(after) == ["about.html"]
+    assert (site(after).public / "about.html").read_text() == "about"
+
+
 def test_a_first_visit_takes_the_file_over_as_well(make_app: MakeApp) -> None:
     before = make_app()
     before.add_url_rule("/about", "about", mark(lambda: "old"))

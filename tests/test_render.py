@@ -211,6 +211,29 @@ def test_each_host_of_a_site_is_rendered_as_itself(make_app: MakeApp) -> None:
     assert body == b"a http://a.example.com:8080/ ('a.example.com', 8080)"
 
 
+@pytest.mark.parametrize(
+    ("host", "name", "port"),
+    [
+        ("a.example", "a.example", "8443"),
+        ("a.example:9000", "a.example", "9000"),
+        ("[::1]:9000", "::1", "9000"),
+        ("[::1]", "::1", "8443"),
+        ("a.example:99999", "a.example", "99999"),
+    ],
+)
+def test_a_host_is_taken_apart_for_the_server_it_stands_for(
+    make_app: MakeApp, host: str, name: str, port: str
+) -> None:
+    site = make_app({"PRERENDER_BASE_URL": "https://example.com:8443"}).extensions["prerender"]
+    environ = request_environ(site, f"//{host}/a")
+    assert (environ["HTTP_HOST"], environ["SERVER_NAME"], environ["SERVER_PORT"]) == (
+        host,
+        name,
+        port,
+    )
+    assert environ["PATH_INFO"] == "/a"
+
+
 # Knowing that it is a render.
 
 
