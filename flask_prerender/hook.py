@@ -201,7 +201,7 @@ class Hook:
 
     def after_request(self, response: Response) -> Response:
         if self.responses.is_stored(response):
-            if len(response.headers) > response.prepared:  # type: ignore[attr-defined]
+            if len(response.headers) > len(response.given_headers):  # type: ignore[attr-defined]
                 drop_repeats(response)
             return response
         forwarded = request.environ.get(_FORWARDED)

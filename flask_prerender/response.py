@@ -17,6 +17,14 @@ from werkzeug.datastructures import Headers
 from .ready import Headers as HeaderList
 from .serve import Answer
 
+#: Headers that may differ from answer to answer and say nothing of its visitor.
+_IMPERSONAL = frozenset(
+    {
+        "age", "cache-status", "date", "server", "server-timing", "strict-transport-security",
+        "traceparent", "tracestate", "vary", "via", "x-request-id",
+    }
+)  # fmt: skip
+
 
 class Responses:
     """Makes stored responses of one app.
@@ -38,7 +46,7 @@ class Responses:
     def _make_plain(self, answer: Answer) -> Response:
         response = self.kind(_chunks(answer), answer.status, Headers(answer.headers))
         response.given = response.response
-        response.prepared = len(answer.headers)
+        response.given_headers = answer.headers[:]
         return t.cast(Response, response)
 
     def _make_fast(self, answer: Answer) -> Response:
@@ -52,8 +60,7 @@ class Responses:
         response.direct_passthrough = False
         response._on_close = []
         response.response = response.given = response.ready_chunks = _chunks(answer)
-        response.prepared = len(answer.headers)
-        response.last = answer.headers[-1]
+        response.given_headers = answer.headers[:]
         return t.cast(Response, response)
 
     def _is_fast_right(self) -> bool:
@@ -66,7 +73,7 @@ class Responses:
         try:
             plain, fast = self._make_plain(sample()), self._make_fast(sample())
             return (
-                vars(plain).keys() == vars(fast).keys() - {"ready_chunks", "last"}
+                vars(plain).keys() == vars(fast).keys() - {"ready_chunks"}
                 and (plain.status, plain.status_code) == (fast.status, fast.status_code)
                 and list(plain.headers) == list(fast.headers)
                 and plain.get_data() == fast.get_data()
@@ -94,10 +101,8 @@ def _stored(base: type[Response]) -> type[Response]:
     """Return the class of stored answers for a response class."""
 
     class StoredResponse(base):  # type: ignore[misc, valid-type]
-        #: How many headers were prepared, before ``after_request`` functions added theirs.
-        prepared = 0
-        last: tuple[str, str] | None = None
-        #: The body as it was prepared.
+        #: The headers and the body as they were prepared, before ``after_request`` functions.
+        given_headers: HeaderList = []  # noqa: RUF012
         given: t.Any = None
         #: The same, or ``None`` when Werkzeug has to look after it.
         ready_chunks: list[bytes] | None = None
@@ -107,35 +112,45 @@ def _stored(base: type[Response]) -> type[Response]:
                 # Somebody replaced the body, or waits for its end.
                 return t.cast("Iterable[bytes]", super().__call__(environ, start_response))
             headers = self.headers._list
-            if len(headers) != self.prepared or headers[-1] is not self.last:
-                headers = _keep_private(self.headers)._list
+            if headers != self.given_headers:
+                _keep_private(self.headers, self.given_headers)
+                headers = self.headers._list
             start_response(self._status, headers)
             return t.cast("list[bytes]", self.ready_chunks)
 
         def get_wsgi_headers(self, environ: t.Any) -> Headers:
             if self.response != self.given:
                 # What was made of the page may be for this visitor alone.
-                _forbid_sharing(self.headers)
+                _forbid_sharing(self.headers, "private, no-store")
                 for name in ("Content-Length", "ETag", "Last-Modified", "Accept-Ranges"):
                     self.headers.pop(name, None)
-            return _keep_private(super().get_wsgi_headers(environ))
+            else:
+                _keep_private(self.headers, self.given_headers)
+            headers: Headers = super().get_wsgi_headers(environ)
+            return headers
 
     return StoredResponse
 
 
-def _keep_private(headers: Headers) -> Headers:
-    """Keep an answer from caches on the way when it gives its visitor a cookie: the session did,
-    or an ``after_request`` function. The page is everybody's, this answer is not."""
+def _keep_private(headers: Headers, given: HeaderList) -> None:
+    """Keep an answer from caches on the way when it became its visitor's own: it gives a cookie, or
+    has a header that the page does not have. The page is everybody's, this answer is not.
+
+    An ``after_request`` function that changes ``Cache-Control`` itself has decided, and is obeyed.
+    """
     if "Set-Cookie" in headers:
-        _forbid_sharing(headers)
-    return headers
+        _forbid_sharing(headers, "private, no-store")
+        return
+    changed = {name.lower() for name, value in headers if (name, value) not in given}
+    if changed - _IMPERSONAL and not any(name.endswith("cache-control") for name in changed):
+        _forbid_sharing(headers, "private, no-cache")
 
 
-def _forbid_sharing(headers: Headers) -> None:
+def _forbid_sharing(headers: Headers, instead: str) -> None:
     for name in {name.lower() for name, _ in headers}:
         if name.endswith(("cache-control", "surrogate-control")) or name == "expires":
             headers.pop(name)
-    headers["Cache-Control"] = "private, no-store"
+    headers["Cache-Control"] = instead
 
 
 def drop_repeats(response: t.Any) -> None:
@@ -144,5 +159,6 @@ def drop_repeats(response: t.Any) -> None:
     The stored page has been through these functions once already, when it was rendered.
     """
     pairs: HeaderList = list(response.headers)
-    stored, added = pairs[: response.prepared], pairs[response.prepared :]
+    count = len(response.given_headers)
+    stored, added = pairs[:count], pairs[count:]
     response.headers = Headers([*stored, *(pair for pair in added if pair not in stored)])

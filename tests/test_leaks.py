@@ -423,9 +423,6 @@ def test_a_stored_page_that_a_hook_made_personal_is_kept_from_shared_caches(
     assert wsgi_get(app).body == b"Hello"
 
 
-@pytest.mark.xfail(
-    strict=True, reason="a header that a hook gives one visitor goes out with our public one"
-)
 @pytest.mark.parametrize("stored", [{}, {"X-User": "nobody"}], ids=["added", "replaced"])
 def test_a_header_that_a_hook_made_personal_is_kept_from_shared_caches(
     make_app: MakeApp, wsgi_get: Any, stored: dict[str, str]
