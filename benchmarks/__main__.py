@@ -56,7 +56,8 @@ def _put(page: Path, figures: str) -> None:
 def _run(args: argparse.Namespace, root: Path, said: list[str]) -> dict[str, Any]:
     named = ", ".join(f"{name} {number}" for name, number in versions().items())
     date = time.strftime("%Y-%m-%d")
-    _say(f"Measured on {date} with {named}.", said)
+    rounds = f"{args.rounds} rounds of requests and {args.builds} of builds"
+    _say(f"Measured on {date} in {rounds}, with {named}.", said)
     served = serving.measure(root / "serving", args.rounds, args.seconds)
     core = statistics.median(fact["core"] for fact in served.values())
     _say(f"While requests were timed, the process had {core:.0%} of a core.", said)

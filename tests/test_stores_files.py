@@ -295,6 +295,16 @@ def test_a_foreign_file_beside_ours_stays(store: FileStore, root: Path) -> None:
     assert tree_of(root) == {"about/index.html.gz": before}
 
 
+def test_a_place_that_we_left_may_be_taken_by_others(store: FileStore, root: Path) -> None:
+    store.put(*make_page())
+    for body in (b"one", b"two"):
+        store.put(*make_page(body=body, gzip=None))
+    foreign = root / "public" / "about" / "index.html.gz"
+    foreign.write_bytes(b"by hand")
+    store.put(*make_page())
+    assert foreign.read_bytes() == b"by hand"
+
+
 def test_a_foreign_directory_in_the_way_stays(
     store: FileStore, root: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -347,6 +357,15 @@ def test_the_store_does_not_write_through_symbolic_links(
     with pytest.raises(StoreError, match="symbolic link"):
         store.put(page, bodies)
     assert list(outside.iterdir()) == []
+
+
+def test_the_index_may_not_be_a_symbolic_link(store: FileStore, root: Path, tmp_path: Path) -> None:
+    index = root / "store" / "index.sqlite3"
+    index.parent.mkdir(parents=True)
+    index.symlink_to(tmp_path / "outside")
+    with pytest.raises(StoreError, match="symbolic link"):
+        store.put(*make_page())
+    assert not (tmp_path / "outside").exists()
 
 
 def test_the_root_may_be_a_symbolic_link(tmp_path: Path) -> None:
@@ -595,8 +614,9 @@ def test_a_body_that_gets_its_page_while_a_sweep_looks_is_kept(
 
     def put_meanwhile(prefix: str) -> set[str]:
         found = named_before(prefix)
-        store.put(page, bodies)
-        shutil.rmtree(root / "public")
+        if store.get("/about") is None:
+            store.put(page, bodies)
+            shutil.rmtree(root / "public")
         return found
 
     store.put(page, bodies)
