@@ -21,8 +21,11 @@ from typing import Any
 
 import pytest
 from flask import Flask
+from flask import request
 from flask.testing import FlaskCliRunner
 
+from conftest import wait_for_our_threads
+from flask_prerender import Prerender
 from witness import add_pages
 from witness import build
 from witness import check
@@ -178,6 +181,7 @@ def go_through(
 
     def go(calls: str, error: Exception) -> int:
         visit(site, PATHS[0])
+        wait_for_our_threads()
         with trouble.lasting(calls, error):
             assert is_stored(visit(site, PATHS[0])), "what is in memory needs no disk"
             forget(site)
@@ -204,8 +208,7 @@ def is_well_again(app: Flask, visit: Get, clock: Any) -> None:
     path = f"/visit/{next(numbers)}"
     assert is_stored(visit(app, path)), path
     assert is_stored(visit(app, path))
-    write = {"old", "new"}
-    assert {visit(app, path).get("X-Version") for path in PATHS} <= write
+    assert {visit(app, path).get("X-Version") for path in PATHS} <= {"old", "new"}
     clock.forward(60)
 
 
@@ -378,8 +381,6 @@ def test_builds_with_failing_pages_under_load_keep_the_last_good_ones(
 
     @builder.before_request
     def fail() -> None:
-        from flask import request
-
         if request.path in failing:
             raise RuntimeError("the database is away")
 
@@ -511,8 +512,6 @@ def in_another_user(work: Callable[[], None]) -> None:
 
 @pytest.mark.skipif(os.name == "nt" or os.geteuid() != 0, reason="only root may become another")
 def test_pages_built_by_root_are_served_by_a_user_who_may_not_write(visit: Get) -> None:
-    from flask_prerender import Prerender
-
     # Not below tmp_path, which is for its owner alone.
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

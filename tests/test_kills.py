@@ -115,7 +115,7 @@ def die_while_building(
 def test_readers_never_notice_that_builds_are_killed(
     tmp_path: Path, live_server: Start, restart: Callable[[], Flask], wsgi_get: Start
 ) -> None:
-    die_while_building(8, tmp_path, live_server, restart, wsgi_get)
+    die_while_building(6, tmp_path, live_server, restart, wsgi_get)
 
 
 def kill_servers(kills: int, folder: Path, victim: Any, witness: Any) -> Readers:
@@ -264,7 +264,7 @@ def die_at_every_step(
 def test_a_page_is_whole_at_whichever_step_its_writer_dies(
     tmp_path: Path, make_app: Start, restart: Callable[[], Flask], wsgi_get: Start
 ) -> None:
-    assert die_at_every_step(tmp_path, make_app, restart, wsgi_get, stride=3) > 100
+    assert die_at_every_step(tmp_path, make_app, restart, wsgi_get, stride=5) > 100
 
 
 @pytest.mark.long
