@@ -159,7 +159,7 @@ class Hook:
                     or settings.unknown_query == "ignore"
                 ):
                     return None
-        return make_key(environ.get("PATH_INFO", ""), query, self._host(current))
+        return make_key(_canonical(current), query, self._host(current))
 
     def _host(self, current: Request) -> str:
         site = self.site
@@ -246,6 +246,18 @@ def _tidy_and_prewarm(site: Site, server: Server) -> None:
             error,
             exc_info=not isinstance(error, StoreError),
         )
+
+
+def _canonical(current: Request) -> str:
+    """Return the path in the form that its rule has: where Flask takes ``/about`` and ``/about/``
+    for the same (``strict_slashes=False``), they share one page."""
+    path: str = current.environ.get("PATH_INFO", "")
+    rule = current.url_rule
+    if rule is None or rule.strict_slashes is not False or path == "/":
+        return path
+    if rule.is_leaf:
+        return path.removesuffix("/")
+    return path if path.endswith("/") else f"{path}/"
 
 
 def _bypassed(environ: dict[str, t.Any], reason: str) -> str:

@@ -93,6 +93,7 @@ def _remember(site: Site, outcome: Outcome) -> Outcome:
     """Spare the next visitors a wait for a page that was not stored just now."""
     if len(site.unstorable) >= _REMEMBERED:  # visitors choose these keys
         site.unstorable.clear()
-    seconds = _FAILED_SECONDS if outcome.result == "failed" else _REFUSED_SECONDS
+    passes = outcome.result == "failed" and outcome.reason != "collision"
+    seconds = _FAILED_SECONDS if passes else _REFUSED_SECONDS
     site.unstorable[outcome.key] = (site.clock() + seconds, outcome.reason)
     return outcome

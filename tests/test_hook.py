@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
 from http.cookies import SimpleCookie
 from pathlib import Path
+from typing import Any
 
 import pytest
 from flask import Flask
@@ -15,6 +17,7 @@ from flask import request
 from flask import Response
 from flask import session
 
+from flask_prerender import mark
 from flask_prerender import Prerender
 from flask_prerender.errors import StoreError
 from flask_prerender.serve import Server
@@ -584,3 +587,24 @@ def test_a_process_tidies_up_once(make_app, wsgi_get):
         wsgi_get(app)
         wait_for_the_start()
     assert store.swept == 1
+
+
+@pytest.mark.parametrize(("rule", "key"), [("/a/<x>/", "/a/1/"), ("/a/<x>", "/a/1")])
+def test_both_spellings_of_a_url_without_strict_slashes_are_one_page(
+    make_app: Callable[..., Flask], wsgi_get: Callable[..., Any], rule: str, key: str
+) -> None:
+    app = make_app()
+    renders: list[str] = []
+
+    @app.route(rule, strict_slashes=False)
+    @mark
+    def page(x: str) -> str:
+        renders.append(x)
+        return f"page {x}"
+
+    answers = [wsgi_get(app, path) for path in ("/a/1/", "/a/1", "/a/1/")]
+
+    assert [answer.body for answer in answers] == [b"page 1"] * 3
+    assert [answer.get("X-Prerendered") for answer in answers] == ["true"] * 3
+    assert renders == ["1"]
+    assert [page.key for page in app.extensions["prerender"].store.pages()] == [key]
