@@ -8,6 +8,7 @@ import threading
 import time
 import typing as t
 
+from flask import after_this_request
 from flask import Flask
 from flask import Request
 from flask import request
@@ -23,16 +24,12 @@ from .page import make_key
 from .page import path_key
 from .render import current_render
 from .render import rendering
-from .response import drop_repeats
 from .response import Responses
 from .serve import Answer
 from .serve import Server
 from .serve import tell
 from .site import Site
 from .visit import visit
-
-#: Where a request of a marked route notes why the app answers it, for ``Cache-Status``.
-_FORWARDED = "flask_prerender.forwarded"
 
 _SITEMAP = re.compile(r"/sitemap(?:-[0-9]+)?\.xml\Z")
 
@@ -47,8 +44,6 @@ class Hook:
 
     def install(self, app: Flask) -> None:
         app.before_request(self.before_request)
-        # Functions run last registered first: ours has to see what all others did.
-        app.after_request_funcs.setdefault(None, []).insert(0, self.after_request)
         app.context_processor(lambda: {"prerendering": is_rendering()})
 
     def before_request(self) -> Response | None:
@@ -91,7 +86,7 @@ class Hook:
         reason = self._bypass(current, mark)
         key = None if reason else self._key(current, mark)
         if key is None:
-            _forward(environ, _bypassed(environ, reason))
+            self._forward(_bypassed(environ, reason))
             return None
         answer = self.server.answer(environ, key)
         if answer is None:
@@ -177,7 +172,7 @@ class Hook:
         if mark.fallback == "render" or is_known:
             reason = self._render(current, key)
         if reason:
-            _forward(environ, f"fwd=uri-miss; detail={reason}")
+            self._forward(f"fwd=uri-miss; detail={reason}")
             return None
         answer = self.server.answer(environ, key)
         if answer is not None and self.site.settings.headers:
@@ -199,15 +194,15 @@ class Hook:
             return True
         return current.host in (self.site.app.config.get("TRUSTED_HOSTS") or ())
 
-    def after_request(self, response: Response) -> Response:
-        if self.responses.is_stored(response):
-            if len(response.headers) > len(response.given_headers):  # type: ignore[attr-defined]
-                drop_repeats(response)
+    def _forward(self, status: str) -> None:
+        """Say in the answer of this request why the app gives it."""
+        if not self.site.settings.headers:
+            return
+
+        @after_this_request
+        def tell_why(response: Response) -> Response:
+            response.headers.add("Cache-Status", f"flask-prerender; {status}")
             return response
-        forwarded = request.environ.get(_FORWARDED)
-        if forwarded is not None and self.site.settings.headers:
-            response.headers.add("Cache-Status", f"flask-prerender; {forwarded}")
-        return response
 
 
 def is_rendering() -> bool:
@@ -266,7 +261,3 @@ def _bypassed(environ: dict[str, t.Any], reason: str) -> str:
     if not reason:
         reason = "path" if path_key(environ.get("PATH_INFO", "")) is None else "query"
     return f"fwd=bypass; detail={reason}"
-
-
-def _forward(environ: dict[str, t.Any], status: str) -> None:
-    environ[_FORWARDED] = status

@@ -169,11 +169,11 @@ def _store(site: Site, target: Target, done: Render, origin: str, build: int) ->
                 return known, same and _is_served_alike(previous, page)
             except BlobMissingError:
                 pass  # somebody took a body away: all of them are written again below
-    bodies = {IDENTITY: done.body} | compress(
-        done.body, page.mimetype, site.compressors, site.settings.compress_min_bytes
-    )
+    packed = compress(done.body, page.mimetype, site.compressors, site.settings.compress_min_bytes)
+    bodies = {IDENTITY: done.body} | packed
     _look_for_localhost(site, page.key, done.body)
-    page = replace(page, variants=_variants(bodies))
+    if packed:
+        page = replace(page, variants=(*page.variants, *_variants(packed)))
     _put(site, page, bodies)
     return page, False
 

@@ -113,12 +113,14 @@ def _stored(base: type[Response]) -> type[Response]:
                 return t.cast("Iterable[bytes]", super().__call__(environ, start_response))
             headers = self.headers._list
             if headers != self.given_headers:
+                drop_repeats(self)
                 _keep_private(self.headers, self.given_headers)
                 headers = self.headers._list
             start_response(self._status, headers)
             return t.cast("list[bytes]", self.ready_chunks)
 
         def get_wsgi_headers(self, environ: t.Any) -> Headers:
+            drop_repeats(self)
             if self.response != self.given:
                 # What was made of the page may be for this visitor alone.
                 _forbid_sharing(self.headers, "private, no-store")

@@ -14,15 +14,21 @@ from flask import request_started
 from flask import session
 from werkzeug.datastructures import EnvironHeaders
 
+from . import signals
 from .render import current_render
 from .render import Render
 
 
 def watch(app: Flask) -> None:
     """Let renders of `app` record what a view raised and what it read of its visitor."""
-    request_started.connect(_begin, app, weak=False)
+    signals.render_started.connect(_listen, app, weak=False)
     got_request_exception.connect(_remember_error, app, weak=False)
     app.request_class = _recording(app.request_class)
+
+
+def _listen(sender: Flask, **extra: t.Any) -> None:
+    """Listen to requests from the first render on: a process that only serves never pays for it."""
+    request_started.connect(_begin, sender, weak=False)
 
 
 def _begin(sender: Flask, **extra: t.Any) -> None:

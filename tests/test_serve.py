@@ -584,7 +584,7 @@ def test_the_trailing_slash_is_the_url_maps_business(make_app, wsgi_get):
     assert keys(app) == ["/about", "/docs/"]
 
 
-def test_a_route_that_takes_both_spellings_is_stored_under_one(make_app, wsgi_get, caplog):
+def test_a_route_that_takes_both_spellings_is_stored_under_one(make_app, wsgi_get):
     app = make_app()
 
     @app.route("/both", strict_slashes=False)
@@ -592,12 +592,10 @@ def test_a_route_that_takes_both_spellings_is_stored_under_one(make_app, wsgi_ge
     def both():
         return f"path {request.path}"
 
+    assert wsgi_get(app, "/both/").body == b"path /both"
+    assert is_stored_answer(wsgi_get(app, "/both/"))
     assert wsgi_get(app, "/both").body == b"path /both"
-    for _ in range(2):
-        other = wsgi_get(app, "/both/")
-        assert (other.body, is_stored_answer(other)) == (b"path /both/", False)
     assert keys(app) == ["/both"]
-    assert "collision" in caplog.text
 
 
 @pytest.mark.parametrize(

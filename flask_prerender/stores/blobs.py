@@ -37,6 +37,7 @@ class Blobs:
         self._blobs = root / "store" / "blobs"
         self._tmp = root / "store" / "tmp"
         self._warned: set[str] = set()
+        self._known: set[str] = set()
 
     def path(self, digest: str) -> Path:
         return self._blobs / digest[:2] / digest
@@ -61,9 +62,17 @@ class Blobs:
         with suppress(OSError):
             if read_whole(path, len(body)) == body:
                 return
-        shard = path.parent.is_dir()
-        make_directory(self._root, "store", "blobs", digest[:2])
-        write_whole(self.tmp(), path, body, durable=self._durable)
+        shard = not self._durable or path.parent.is_dir()
+        if digest[:2] not in self._known:
+            make_directory(self._root, "store", "blobs", digest[:2])
+            self.tmp()
+            self._known.add(digest[:2])
+        try:
+            write_whole(self._tmp, path, body, durable=self._durable)
+        except FileNotFoundError:
+            self._known.clear()
+            make_directory(self._root, "store", "blobs", digest[:2])
+            write_whole(self.tmp(), path, body, durable=self._durable)
         if self._durable and not shard:
             sync_directory(self._blobs)
 
