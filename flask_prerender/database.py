@@ -21,6 +21,8 @@ from .disk import set_aside
 from .errors import StoreError
 
 _BUSY_SECONDS = 5.0
+#: A reader of a write-ahead log waits for nobody; if it has to after all, it is a visitor who waits.
+_READ_SECONDS = 0.2
 _FORK_SECONDS = 1.0
 
 _databases: weakref.WeakSet[Database] = weakref.WeakSet()
@@ -190,7 +192,7 @@ class Database:
         return self._writer
 
     def _open_writer(self) -> sqlite3.Connection:
-        writer = _connect(f"{self.path.as_uri()}?mode=rwc")
+        writer = _connect(f"{self.path.as_uri()}?mode=rwc", _BUSY_SECONDS)
         try:
             self._prepare(writer)
             self._write_stamp = self._stamp(frozen=False)
@@ -246,9 +248,9 @@ class Database:
         self._renew()
 
 
-def _connect(address: str) -> sqlite3.Connection:
+def _connect(address: str, seconds: float = _READ_SECONDS) -> sqlite3.Connection:
     return sqlite3.connect(
-        address, uri=True, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
+        address, uri=True, timeout=seconds, isolation_level=None, check_same_thread=False
     )
 
 
