@@ -21,7 +21,7 @@ from .disk import set_aside
 from .errors import StoreError
 
 _BUSY_SECONDS = 5.0
-#: A reader of a write-ahead log waits for nobody; if it has to after all, it is a visitor who waits.
+#: A reader of a write-ahead log waits for nobody; if it has to, a visitor waits with it.
 _READ_SECONDS = 0.2
 _FORK_SECONDS = 1.0
 
