@@ -85,9 +85,13 @@ def default_compressors() -> tuple[Compressor, ...]:
     found: list[Compressor] = []
     if brotli := _module("brotli"):
         found.append(Brotli(brotli))
-    if zstd := _module("compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd"):
+    if zstd := _module(_zstd_name()):
         found.append(Zstandard(zstd))
     return (*found, Gzip())
+
+
+def _zstd_name() -> str:
+    return "compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd"
 
 
 def _module(name: str) -> Any:
@@ -129,6 +133,21 @@ def compress(
         if packed is not None and len(packed) * 100 <= len(body) * 95:
             kept[compressor.encoding] = packed
     return kept
+
+
+def decompress(encoding: str, packed: bytes) -> bytes:
+    """Return the body that one of our own compressors packed.
+
+    :raises ValueError: it cannot be unpacked here.
+    """
+    if encoding == "gzip":
+        return zlib.decompress(packed, wbits=31)
+    module = {"br": "brotli", "zstd": _zstd_name()}.get(encoding)
+    library = _module(module) if module else None
+    if library is None:
+        raise ValueError(f"{encoding!r} cannot be unpacked")
+    body: bytes = library.decompress(packed)
+    return body
 
 
 def usable(compressors: Iterable[Compressor]) -> tuple[Compressor, ...]:

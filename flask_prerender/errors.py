@@ -6,6 +6,7 @@
     ├── ConfigError          a setting or an option is wrong
     │   └── MarkError        a mark on a view is wrong
     ├── RouteError           a marked route cannot give its URLs
+    │   └── TagsError        the ``tags`` of a mark failed
     ├── RenderError          a URL could not be rendered
     └── StoreError           the store could not read or write
         ├── BlobMissingError a body that should be stored already is not
@@ -42,6 +43,10 @@ class MarkError(ConfigError, TypeError):
 
 class RouteError(PrerenderError):
     """A marked route cannot say which URLs it has."""
+
+
+class TagsError(RouteError):
+    """The ``tags`` of a mark raised, or gave something else than a list of texts."""
 
 
 class RenderError(PrerenderError):

@@ -21,6 +21,7 @@ from .compress import default_compressors
 from .compress import usable
 from .coordination.base import Coordination
 from .coordination.local import LocalCoordination
+from .errors import MarkError
 from .errors import PrerenderError
 from .hook import Hook
 from .marks import mark
@@ -153,7 +154,10 @@ class Prerender:
     def marked(self, **options: t.Unpack[MarkOptions]) -> Iterator[None]:
         """Mark every route that is added to an app inside the ``with`` block.
 
-        :raises MarkError: an option is unknown, or its value cannot be used.
+        Routes of a blueprint are added to the app when it is registered, not when they are written
+        down: register it inside the block, or mark it with :meth:`mark_all`.
+
+        :raises MarkError: an option is unknown, or its value cannot be used, or no route was added.
         :raises PrerenderError: no app is initialised yet, so no route can be seen coming.
         """
         checked = check_options(t.cast("dict[str, t.Any]", options), "marked()")
@@ -164,9 +168,17 @@ class Prerender:
             )
         before = {app: set(map(id, app.url_map.iter_rules())) for app in self._apps}
         yield
+        count = 0
         for app, rules in before.items():
             added = [rule for rule in app.url_map.iter_rules() if id(rule) not in rules]
             app.extensions["prerender"].routes.add_block(added, checked)
+            count += len(added)
+        if not count:
+            raise MarkError(
+                "No route was added to an app inside marked(), so nothing is marked. Routes of a "
+                "blueprint are added when it is registered: register it inside the block, or mark "
+                "it with mark_all(blueprint)."
+            )
 
     def _store_opener(self, settings: Settings) -> Callable[[Path], Store]:
         store = self._store

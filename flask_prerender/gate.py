@@ -7,24 +7,15 @@ session has written its headers, after every WSGI middleware around the app.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from .marks import Mark
+from .options import is_cache_control
+from .options import NOT_STORED
 from .page import split_key
 from .render import Render
 from .site import Site
-
-#: Said of the connection, of one moment or of one visitor; never part of a page.
-_NOT_STORED = frozenset(
-    {
-        "accept-ranges", "age", "cache-status", "connection", "content-encoding", "content-length",
-        "date", "etag", "keep-alive", "last-modified", "proxy-authenticate", "proxy-authorization",
-        "server", "server-timing", "set-cookie", "te", "traceparent", "tracestate", "trailer",
-        "transfer-encoding", "upgrade", "x-request-id",
-    }
-)  # fmt: skip
 
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+\Z")
 _UNSENDABLE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]|[^\x00-\xff]")
@@ -77,7 +68,7 @@ def stored_headers(site: Site, done: Render, mark: Mark) -> tuple[tuple[str, str
     kept = [
         (name, _relative(site, done.key, value) if name.lower() == "location" else value)
         for name, value in done.headers
-        if name.lower() not in _NOT_STORED and name.lower() not in own
+        if name.lower() not in NOT_STORED and name.lower() not in own
     ]
     return (*kept, *mark.headers)
 
@@ -139,8 +130,7 @@ def _personal(site: Site, done: Render, mark: Mark) -> Verdict:
 
 def _private(site: Site, done: Render, mark: Mark) -> Verdict:
     names = {name.lower() for name, _ in done.headers}
-    # Also those of a vendor: Cloudflare-CDN-Cache-Control (RFC 9213).
-    for name in sorted(n for n in names if n.endswith(("cache-control", "surrogate-control"))):
+    for name in sorted(filter(is_cache_control, names)):
         for directive in header_values(done, name):
             word = directive.partition("=")[0]
             if word in ("private", "no-store"):
@@ -193,6 +183,3 @@ def _empty(site: Site, done: Render, mark: Mark) -> Verdict:
     if not done.body and not 300 <= done.status < 400:
         return Verdict("empty", "the body is empty")
     return _YES
-
-
-Rule = Callable[[Site, Render, Mark], Verdict]

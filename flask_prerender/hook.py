@@ -3,6 +3,7 @@ answer into a Flask response."""
 
 from __future__ import annotations
 
+import os
 import re
 import threading
 import time
@@ -40,7 +41,7 @@ class Hook:
     def __init__(self, site: Site) -> None:
         self.site = site
         self.server = Server(site)
-        self.responses = Responses(site.app.response_class)
+        self.responses = Responses(site.app.response_class, self.server.whole_body)
 
     def install(self, app: Flask) -> None:
         app.before_request(self.before_request)
@@ -71,6 +72,7 @@ class Hook:
                 error,
                 exc_info=not isinstance(error, PrerenderError),
             )
+            self._forward(f"fwd=uri-miss; detail={'store' if kind == 'store' else 'error'}")
             return None
 
     def _meet(self, current: Request) -> Response | None:
@@ -103,7 +105,7 @@ class Hook:
             return None
         if not (site.settings.sitemap and site.serves):
             return None
-        if not (site.public / path[1:]).is_file():
+        if not os.path.isfile(site.public / path[1:]):
             return None
         return send_from_directory(site.public, path[1:], mimetype="application/xml")
 
@@ -166,7 +168,8 @@ class Hook:
         environ = current.environ
         # A page that has expired, or whose body was damaged, is made again whatever the fallback.
         is_known = mark.fallback != "render" and self.site.store.get(key) is not None
-        if mark.fallback == "404" and not is_known:
+        # Without a full build that the index knows of, it may have been lost with its pages.
+        if mark.fallback == "404" and not is_known and self.site.store.last_build():
             raise NotFound()
         reason = "fallback"
         if mark.fallback == "render" or is_known:
@@ -213,7 +216,7 @@ def is_rendering() -> bool:
 def start(site: Site, server: Server) -> None:
     """Do what a fresh process has to do, beside its first request."""
     site.is_started = True
-    if not site.output.is_dir():
+    if not os.path.isdir(site.output):  # where it may not be read, either: no error
         return
     thread = threading.Thread(
         target=_tidy_and_prewarm, args=(site, server), name="prerender-start", daemon=True

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from .errors import MarkError
+from .errors import TagsError
 from .options import check_options
 from .options import Params
 from .options import required_arguments
@@ -75,11 +76,17 @@ class Mark:
         return callable(self.params) and required_arguments(self.params) == 1
 
     def tags_for(self, values: Values) -> tuple[str, ...]:
-        """Return the tags of the page with these view arguments, sorted."""
-        found = self.tags(**values) if callable(self.tags) else self.tags
-        if isinstance(found, str):
-            raise MarkError(f"tags gave the text {found!r} where a list of texts is wanted.")
-        return tuple(sorted(set(map(str, found))))
+        """Return the tags of the page with these values in its URL, sorted.
+
+        :raises TagsError: the callable failed, or gave something else than texts.
+        """
+        try:
+            found = self.tags(**values) if callable(self.tags) else self.tags
+            if isinstance(found, str):
+                raise TypeError(f"tags gave the text {found!r} where a list of texts is wanted.")
+            return tuple(sorted(set(map(str, found))))
+        except Exception as error:
+            raise TagsError(f"{type(error).__name__}: {error}") from error
 
     def options(self) -> dict[str, t.Any]:
         """Return what the manifest and the sitemap keep of the mark."""
@@ -133,11 +140,18 @@ def _leave(view: View, options: dict[str, t.Any] | None) -> View:
 
 
 def left_on(view: t.Any) -> dict[str, t.Any] | bool | None:
-    """Return the options that a view or its class carries: a dict, ``False``, or ``None``."""
+    """Return the options that a view, its class, or the class's ``get`` carries: a dict,
+    ``False``, or ``None``."""
     found = getattr(view, ATTRIBUTE, None)
-    if found is None:
-        found = getattr(getattr(view, "view_class", None), ATTRIBUTE, None)
-    return found
+    if found is not None:
+        return t.cast("dict[str, t.Any] | bool", found)
+    whole = getattr(view, "view_class", None)
+    get = getattr(whole, "get", None)
+    places = [getattr(place, ATTRIBUTE, None) for place in (whole, get)]
+    if False in places:  # also of a class whose parent marks the method
+        return False
+    told = [options for options in places if options is not None]
+    return {name: value for options in told for name, value in options.items()} if told else None
 
 
 def build_mark(options: Mapping[str, t.Any], settings: Settings) -> Mark:

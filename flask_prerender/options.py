@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import math
 import re
 import typing as t
 from collections.abc import Callable
@@ -11,11 +10,15 @@ from collections.abc import Iterable
 from collections.abc import Mapping
 from datetime import date
 from datetime import datetime
+from functools import wraps
 
 from .errors import ConfigError
 from .errors import MarkError
 from .errors import nearest
 from .settings import check_spans
+from .settings import choice
+from .settings import names
+from .settings import seconds
 
 Values = Mapping[str, t.Any]
 LastModified = datetime | date | float | int | None
@@ -28,6 +31,16 @@ Sitemap = Mapping[str, t.Any] | bool
 
 #: Statuses a page may have when its mark asks for them. Never 5xx, whoever asks.
 STATUSES = frozenset({200, 203, 301, 302, 303, 307, 308, 404, 410})
+
+#: Said of the connection, of one moment or of one visitor; never part of a page.
+NOT_STORED = frozenset(
+    {
+        "accept-ranges", "age", "cache-status", "connection", "content-encoding", "content-length",
+        "date", "etag", "keep-alive", "last-modified", "proxy-authenticate", "proxy-authorization",
+        "server", "server-timing", "set-cookie", "te", "traceparent", "tracestate", "trailer",
+        "transfer-encoding", "upgrade", "x-request-id",
+    }
+)  # fmt: skip
 
 _CHANGE_FREQUENCIES = ("always", "hourly", "daily", "weekly", "monthly", "yearly", "never")
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+\Z")
@@ -57,6 +70,18 @@ def check_options(options: Mapping[str, t.Any], where: str) -> dict[str, t.Any]:
     return checked
 
 
+def normal_options(options: Mapping[str, t.Any] | bool, where: str) -> Mapping[str, t.Any] | bool:
+    """Return options in their normal form; ``True`` and ``False`` stand for themselves.
+
+    :raises MarkError: they are something else, or wrong.
+    """
+    if isinstance(options, bool):
+        return options
+    if not isinstance(options, Mapping):
+        raise MarkError(f"{where} is {options!r}: a dict of options, True or False is wanted.")
+    return check_options(options, where)
+
+
 def _check_params(value: t.Any) -> t.Any:
     if value is None or (callable(value) and required_arguments(value) <= 1):
         return value
@@ -73,33 +98,27 @@ def _check_params(value: t.Any) -> t.Any:
     return value
 
 
-def _check_choice(*choices: str) -> Callable[[t.Any], str]:
-    def check(value: t.Any) -> str:
-        if value not in choices:
-            hint = nearest(value, choices) if isinstance(value, str) else ""
-            raise ValueError(f"one of {', '.join(map(repr, choices))} is wanted.{hint}")
-        return str(value)
-
-    return check
-
-
-def _check_seconds(value: t.Any) -> float | None:
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
-        raise ValueError("seconds are wanted, or None")
-    return float(value)
-
-
 def _check_tags(value: t.Any) -> t.Any:
-    return value if callable(value) else _check_names(value)
+    return _told_what_it_names(value) if callable(value) else names(value)
 
 
-def _check_names(value: t.Any) -> tuple[str, ...]:
-    names = tuple(value) if isinstance(value, Iterable) else (value,)
-    if isinstance(value, str) or not all(isinstance(name, str) and name for name in names):
-        raise ValueError("a list of texts is wanted")
-    return names
+def _told_what_it_names(call: Callable[..., t.Any]) -> Callable[..., t.Any]:
+    """Return a callable that hands on those of the URL's values that `call` names.
+
+    A ``url_value_preprocessor`` may take values away before the view is called.
+    """
+    try:
+        parameters = inspect.signature(call).parameters
+    except (TypeError, ValueError):
+        return call
+    if any(one.kind is inspect.Parameter.VAR_KEYWORD for one in parameters.values()):
+        return call
+
+    @wraps(call)
+    def told(**values: t.Any) -> t.Any:
+        return call(**{name: value for name, value in values.items() if name in parameters})
+
+    return told
 
 
 def _check_statuses(value: t.Any) -> frozenset[int]:
@@ -119,11 +138,28 @@ def _check_headers(value: t.Any) -> tuple[tuple[str, str], ...]:
         raise ValueError("a dict of names and values is wanted")
     pairs = tuple(value.items())
     for name, content in pairs:
-        if not _TOKEN.match(name) or name.lower() == "set-cookie":
+        if not _TOKEN.match(name) or name.lower() in NOT_STORED | {"content-range"}:
             raise ValueError(f"{name!r} cannot be a header of a stored page")
         if not isinstance(content, str) or re.search(r"[\x00-\x08\x0a-\x1f\x7f]", content):
             raise ValueError(f"the value of {name} cannot be sent")
+        _refuse_personal(name.lower(), content)
     return pairs
+
+
+def _refuse_personal(name: str, content: str) -> None:
+    """
+    :raises ValueError: the header says that the page is not for everybody.
+    """
+    words = {part.partition("=")[0].strip() for part in content.lower().split(",")}
+    if name == "vary" and words - {"accept-encoding"}:
+        raise ValueError("a stored page is the same for everybody and varies by encoding alone")
+    if is_cache_control(name) and (said := words & {"private", "no-store"}):
+        raise ValueError(f"a page that is {min(said)} cannot be stored")
+
+
+def is_cache_control(name: str) -> bool:
+    """Whether a header, in lower case, tells caches what to do, be it a vendor's (RFC 9213)."""
+    return name.endswith(("cache-control", "surrogate-control"))
 
 
 def _check_sitemap(value: t.Any) -> Sitemap:
@@ -137,20 +173,20 @@ def _check_sitemap(value: t.Any) -> Sitemap:
     if not 0 <= priority <= 1:
         raise ValueError("priority is a number from 0.0 to 1.0")
     if "changefreq" in value:
-        _check_choice(*_CHANGE_FREQUENCIES)(value["changefreq"])
+        choice(*_CHANGE_FREQUENCIES)(value["changefreq"])
     return dict(value)
 
 
 _CHECKS: dict[str, Callable[[t.Any], t.Any]] = {
     "params": _check_params,
-    "fallback": _check_choice("render", "pass", "404"),
-    "revalidate": _check_seconds,
-    "expire": _check_seconds,
+    "fallback": choice("render", "pass", "404"),
+    "revalidate": seconds,
+    "expire": seconds,
     "tags": _check_tags,
-    "query": _check_names,
+    "query": names,
     "statuses": _check_statuses,
     "headers": _check_headers,
-    "visitors": _check_choice("all", "bots"),
+    "visitors": choice("all", "bots"),
     "sitemap": _check_sitemap,
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import typing as t
+from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -12,8 +13,10 @@ from datetime import UTC
 
 from werkzeug.routing import Rule
 
+from .errors import nearest
 from .errors import RouteError
 from .marks import Mark
+from .options import Values
 
 Marked = Sequence[tuple[Rule, Mark]]
 
@@ -35,7 +38,22 @@ def listed(
     for values, _ in listed(*parent, marked):
         for item in params(dict(values)):
             own, last_modified = _arguments(rule, item)
-            yield {**values, **own}, last_modified
+            # The parent's own query parameters are not the child's.
+            known = {n: v for n, v in values.items() if n in rule.arguments}
+            yield {**known, **own}, last_modified
+
+
+def refuse_unknown(rules: Iterable[Rule], mark: Mark, values: Values) -> None:
+    """
+    :param rules: all rules of the endpoint.
+    :raises RouteError: a value is neither an argument of a rule nor a query parameter of the mark.
+    """
+    known = {*mark.query}.union(*(rule.arguments for rule in rules))
+    for name in values.keys() - known:
+        raise RouteError(
+            f"{dict(values)!r} has {name!r}, which is neither an argument of the route nor in the "
+            f"query of its mark.{nearest(str(name), known)}"
+        )
 
 
 def _parent(rule: Rule, marked: Marked) -> tuple[Rule, Mark]:

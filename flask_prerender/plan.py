@@ -78,6 +78,8 @@ class Plan:
     def _fill(self) -> None:
         self._urls.execute("BEGIN")
         with self._site.app.app_context():
+            for problem in self._site.routes.idle():
+                self._note(problem)
             for target in self._site.routes.targets(self._note):
                 if self._is_wanted(target):
                     self._add(target)

@@ -13,7 +13,8 @@ class Problem:
 
     :ivar kind: ``unlisted`` (has arguments, and nobody says which), ``empty`` (its enumerator
         gave nothing), ``enumerator`` (it raised, or gave something else than arguments),
-        ``unstorable`` (a URL that is never stored).
+        ``tags`` (the same of its mark's tags), ``unstorable`` (a URL that is never stored),
+        ``nothing`` (a rule or a group that no route belongs to).
     """
 
     kind: str
@@ -23,7 +24,7 @@ class Problem:
 
     @property
     def is_warning(self) -> bool:
-        return self.kind in ("unlisted", "empty")
+        return self.kind in ("unlisted", "empty", "nothing")
 
 
 def unlisted(rule: Rule) -> Problem:
@@ -55,10 +56,32 @@ def failing_enumerator(rule: Rule, error: Exception) -> Problem:
     return _problem(
         "enumerator",
         rule,
-        f"the list of its pages failed: {type(error).__name__}: {error} Pages stored earlier stay "
-        "as they are. Three ways to mend it: mend the enumerator (params=); make pages at their "
+        f"the list of its pages failed: {_sentence(error)} Pages stored earlier stay as they are. "
+        "Three ways to mend it: mend the enumerator (params=); make pages at their "
         'first visit instead with @app.prerender(fallback="render"); or unmark the route with '
         "@app.prerender(False).",
+    )
+
+
+def failing_tags(rule: Rule, error: Exception) -> Problem:
+    cause = error.__cause__ or error
+    return _problem(
+        "tags",
+        rule,
+        f"the tags of its pages failed: {_sentence(cause)} Pages stored earlier stay as they are. "
+        "Three ways to mend it: mend the callable (tags=), which gets those of the URL's values "
+        "that it names; give a list that is the same for all its pages; or unmark the route with "
+        "@app.prerender(False).",
+    )
+
+
+def idle(name: str, reason: str, *, rule: str = "", endpoint: str = "") -> Problem:
+    return Problem(
+        "nothing",
+        endpoint,
+        rule,
+        f"{name} has no effect: {reason}. Three ways to mend it: correct its spelling (flask "
+        "routes lists what there is); add or register the routes it means; or take it away.",
     )
 
 
@@ -70,6 +93,11 @@ def unstorable(rule: Rule, path: str) -> Problem:
         "character, or is too long. The app answers it. Three ways to mend it: leave it out of the "
         "enumerator; give the page another name; or unmark the route with @app.prerender(False).",
     )
+
+
+def _sentence(error: BaseException) -> str:
+    text = f"{type(error).__name__}: {error}".rstrip()
+    return text if text.endswith((".", "!", "?")) else f"{text}."
 
 
 def _problem(kind: str, rule: Rule, text: str) -> Problem:

@@ -1,19 +1,24 @@
 """Stored answers as Flask responses, at the least cost that Flask allows.
 
-A stored answer is an instance of the app's own response class, so that Flask takes it as it is and
-``after_request`` functions find what they expect: they may change headers, set cookies, replace the
-body. Only what nobody needs is left out: parsing a status and headers that were prepared when the
-page entered memory.
+``after_request`` functions get an instance of the app's own response class with the status and the
+headers that are about to be sent. Its body is the page's, uncompressed and whole, read only if
+somebody asks for it: a function that changes text gets text, whichever variant was chosen. When
+nobody has touched it, the prepared bytes are sent; else what was made of it.
 """
 
 from __future__ import annotations
 
+import operator
 import typing as t
+from collections.abc import Callable
 from collections.abc import Iterable
+from collections.abc import Iterator
 
 from flask import Response
 from werkzeug.datastructures import Headers
+from werkzeug.wsgi import ClosingIterator
 
+from .page import IDENTITY
 from .ready import Headers as HeaderList
 from .serve import Answer
 
@@ -21,71 +26,107 @@ from .serve import Answer
 _IMPERSONAL = frozenset(
     {
         "age", "cache-status", "date", "server", "server-timing", "strict-transport-security",
-        "traceparent", "tracestate", "vary", "via", "x-request-id",
+        "traceparent", "tracestate", "vary", "via", "x-request-id", "x-runtime",
     }
 )  # fmt: skip
+
+#: What is true of the stored bytes and of no others.
+_OF_THE_BYTES = (
+    "Accept-Ranges", "Content-Encoding", "Content-Length", "Content-Range", "ETag",
+    "Last-Modified",
+)  # fmt: skip
+
+Read = Callable[[Answer], bytes]
 
 
 class Responses:
     """Makes stored responses of one app.
 
     :param base: the app's response class.
+    :param read: gives the uncompressed body of an answer's page.
     """
 
-    def __init__(self, base: type[Response]) -> None:
+    def __init__(self, base: type[Response], read: Read) -> None:
         self.kind: t.Any = _stored(base)
+        self._read = read
         # What is left out by make_fast is known for the Werkzeug of today and for response classes
         # that add nothing to it. Any other is noticed here, and gets the documented constructor.
-        self.make: t.Callable[[Answer], Response] = (
-            self._make_fast if self._is_fast_right() else self._make_plain
-        )
+        self._fill = self._fill_fast if self._is_fast_right() else self._fill_plain
 
     def is_stored(self, response: object) -> bool:
         return isinstance(response, self.kind)
 
-    def _make_plain(self, answer: Answer) -> Response:
-        response = self.kind(_chunks(answer), answer.status, Headers(answer.headers))
-        response.given = response.response
-        response.given_headers = answer.headers[:]
+    def make(self, answer: Answer) -> Response:
+        body = _Body(lambda: self._read(answer))
+        response = self._fill(body, answer.status, answer.headers[:])
+        response.answer, response.given = answer, body
         return t.cast(Response, response)
 
-    def _make_fast(self, answer: Answer) -> Response:
+    def _fill_plain(self, body: _Body, status: str, headers: HeaderList) -> t.Any:
+        return self.kind(body, status, Headers(headers))
+
+    def _fill_fast(self, body: _Body, status: str, headers: HeaderList) -> t.Any:
         kind = self.kind
         response = kind.__new__(kind)
-        headers = Headers.__new__(Headers)
-        headers._list = answer.headers
-        response.headers = headers
-        response._status = answer.status
-        response._status_code = int(answer.status[:3])
+        response.headers = Headers.__new__(Headers)
+        response.headers._list = headers
+        response._status = status
+        response._status_code = int(status[:3])
         response.direct_passthrough = False
         response._on_close = []
-        response.response = response.given = response.ready_chunks = _chunks(answer)
-        response.given_headers = answer.headers[:]
-        return t.cast(Response, response)
+        response.response = body
+        return response
 
     def _is_fast_right(self) -> bool:
         """Compare both ways: every attribute, and what is sent."""
         headers = [("Content-Type", "text/html"), ("Content-Length", "2"), ("X-A", "b")]
-
-        def sample() -> Answer:
-            return Answer("404 NOT FOUND", headers[:], b"ok", t.cast(t.Any, None), "", "")
-
         try:
-            plain, fast = self._make_plain(sample()), self._make_fast(sample())
-            return (
-                vars(plain).keys() == vars(fast).keys() - {"ready_chunks"}
+            plain, fast = (
+                fill(_Body(lambda: b"ok"), "404 NOT FOUND", headers[:])
+                for fill in (self._fill_plain, self._fill_fast)
+            )
+            return bool(
+                vars(plain).keys() == vars(fast).keys()
                 and (plain.status, plain.status_code) == (fast.status, fast.status_code)
                 and list(plain.headers) == list(fast.headers)
-                and plain.get_data() == fast.get_data()
+                and plain.get_data() == fast.get_data() == b"ok"
                 and _sent(plain) == _sent(fast)
             )
         except Exception:  # a response class of the app's that wants its own constructor
             return False
 
 
-def _chunks(answer: Answer) -> list[bytes]:
-    # A list with one bytes object: servers send it in one piece.
-    return [answer.body] if answer.body else []
+class _Body(list[bytes]):
+    """The uncompressed body of a page, as the list of chunks that Werkzeug knows, read when it is
+    first looked at."""
+
+    def __init__(self, read: Callable[[], bytes]) -> None:
+        super().__init__()
+        self._read: Callable[[], bytes] | None = read
+        self._seen: list[bytes] = []
+
+    @property
+    def is_untouched(self) -> bool:
+        now = list(super().__iter__())
+        return len(now) == len(self._seen) and all(map(operator.is_, now, self._seen))
+
+    def _look(self) -> None:
+        if self._read is not None:
+            read, self._read = self._read, None
+            self._seen = [read()]
+            self[:0] = self._seen
+
+    def __iter__(self) -> Iterator[bytes]:
+        self._look()
+        return super().__iter__()
+
+    def __len__(self) -> int:
+        self._look()
+        return super().__len__()
+
+    def __getitem__(self, index: t.Any) -> t.Any:
+        self._look()
+        return super().__getitem__(index)
 
 
 def _sent(response: Response) -> tuple[t.Any, ...]:
@@ -101,66 +142,83 @@ def _stored(base: type[Response]) -> type[Response]:
     """Return the class of stored answers for a response class."""
 
     class StoredResponse(base):  # type: ignore[misc, valid-type]
-        #: The headers and the body as they were prepared, before ``after_request`` functions.
-        given_headers: HeaderList = []  # noqa: RUF012
-        given: t.Any = None
-        #: The same, or ``None`` when Werkzeug has to look after it.
-        ready_chunks: list[bytes] | None = None
+        #: What is to be sent, and the body that after_request functions were given.
+        answer: Answer | None = None
+        given: _Body | None = None
 
         def __call__(self, environ: t.Any, start_response: t.Any) -> Iterable[bytes]:
-            if self.response is not self.ready_chunks or self._on_close:
-                # Somebody replaced the body, or waits for its end.
+            answer, body = self.answer, self.given
+            if answer is None or body is None or self._status != answer.status:
+                return t.cast("Iterable[bytes]", super().__call__(environ, start_response))
+            if self.response is not body or not body.is_untouched:
+                _become_own(self, answer)
                 return t.cast("Iterable[bytes]", super().__call__(environ, start_response))
             headers = self.headers._list
-            if headers != self.given_headers:
-                drop_repeats(self)
-                _keep_private(self.headers, self.given_headers)
-                headers = self.headers._list
-            start_response(self._status, headers)
-            return t.cast("list[bytes]", self.ready_chunks)
-
-        def get_wsgi_headers(self, environ: t.Any) -> Headers:
-            drop_repeats(self)
-            if self.response != self.given:
-                # What was made of the page may be for this visitor alone.
-                _forbid_sharing(self.headers, "private, no-store")
-                for name in ("Content-Length", "ETag", "Last-Modified", "Accept-Ranges"):
-                    self.headers.pop(name, None)
-            else:
-                _keep_private(self.headers, self.given_headers)
-            headers: Headers = super().get_wsgi_headers(environ)
-            return headers
+            if headers != answer.headers:
+                headers = _settle(answer.headers, headers)
+            start_response(answer.status, headers)
+            # A list with one bytes object: servers send it in one piece.
+            chunks = [answer.body] if answer.body else []
+            return ClosingIterator(chunks, self.close) if self._on_close else chunks
 
     return StoredResponse
 
 
-def _keep_private(headers: Headers, given: HeaderList) -> None:
-    """Keep an answer from caches on the way when it became its visitor's own: it gives a cookie, or
-    has a header that the page does not have. The page is everybody's, this answer is not.
+def _become_own(response: t.Any, answer: Answer) -> None:
+    """Make a whole answer of its own of a page whose body was changed on the way: it may be for
+    this visitor alone, and nothing that was said of the stored bytes is true of it."""
+    changes = _changes(answer.headers, list(response.headers))
+    own = answer.ready.sent[IDENTITY].ok
+    kept = [pair for pair in own if pair[0].lower() not in changes]
+    headers = Headers([*kept, *(pair for pairs in changes.values() for pair in pairs)])
+    for name in _OF_THE_BYTES:
+        headers.pop(name, None)
+    _forbid_sharing(headers, "private, no-store")
+    response.headers = headers
+    response.status = answer.ready.status
 
-    An ``after_request`` function that changes ``Cache-Control`` itself has decided, and is obeyed.
-    """
-    if "Set-Cookie" in headers:
+
+def _settle(given: HeaderList, now: HeaderList) -> HeaderList:
+    """Return the headers to send when ``after_request`` functions changed those given."""
+    changes = _changes(given, now)
+    headers = Headers([pair for pair in given if pair[0].lower() not in changes])
+    for pairs in changes.values():
+        headers.extend(pairs)
+    if "set-cookie" in changes:
         _forbid_sharing(headers, "private, no-store")
-        return
-    changed = {name.lower() for name, value in headers if (name, value) not in given}
-    if changed - _IMPERSONAL and not any(name.endswith("cache-control") for name in changed):
+    elif changes.keys() - _IMPERSONAL and not any(n.endswith("cache-control") for n in changes):
+        # A header that the page does not have may be its visitor's own. A function that changes
+        # Cache-Control itself has decided, and is obeyed.
         _forbid_sharing(headers, "private, no-cache")
+    return list(headers)
+
+
+def _changes(given: HeaderList, now: HeaderList) -> dict[str, HeaderList]:
+    """Return the headers that were changed, by name in lower case: empty lists for removed ones.
+
+    A header that was added once more with the value it has is no change: the stored page has been
+    through these functions already, when it was rendered.
+    """
+    before, after = _by_name(given), _by_name(now)
+    changes = {}
+    for name in before.keys() | after.keys():
+        old, new = before.get(name, []), after.get(name, [])
+        if set(old) != set(new) or len(new) < len(old):
+            fresh = [pair for pair in new if pair not in old]
+            changes[name] = [*(pair for pair in old if pair in new), *fresh]
+    return changes
+
+
+def _by_name(headers: HeaderList) -> dict[str, HeaderList]:
+    named: dict[str, HeaderList] = {}
+    for pair in headers:
+        named.setdefault(pair[0].lower(), []).append(pair)
+    return named
 
 
 def _forbid_sharing(headers: Headers, instead: str) -> None:
+    """Keep an answer from caches on the way: the page is everybody's, this answer is not."""
     for name in {name.lower() for name, _ in headers}:
         if name.endswith(("cache-control", "surrogate-control")) or name == "expires":
             headers.pop(name)
     headers["Cache-Control"] = instead
-
-
-def drop_repeats(response: t.Any) -> None:
-    """Take away what an ``after_request`` function added to the stored headers a second time.
-
-    The stored page has been through these functions once already, when it was rendered.
-    """
-    pairs: HeaderList = list(response.headers)
-    count = len(response.given_headers)
-    stored, added = pairs[:count], pairs[count:]
-    response.headers = Headers([*stored, *(pair for pair in added if pair not in stored)])

@@ -15,24 +15,32 @@ from flask import Flask
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import Rule
 
+from .errors import ConfigError
 from .errors import MarkError
 from .errors import RouteError
+from .errors import TagsError
 from .marks import build_mark
 from .marks import left_on
 from .marks import Mark
-from .options import check_options
+from .options import normal_options
 from .options import Values
 from .page import make_key
 from .page import wsgi_path
 from .params import listed
+from .params import refuse_unknown
+from .patterns import Patterns
 from .problems import empty
 from .problems import failing_enumerator
+from .problems import failing_tags
+from .problems import idle
 from .problems import Problem
 from .problems import unlisted
 from .problems import unstorable
 from .settings import Settings
 
 Select = Callable[[Rule, Callable[..., t.Any]], Mapping[str, t.Any] | bool | None]
+#: Stands for a mark that was not resolved yet; ``None`` is the mark of a route that has none.
+_UNKNOWN: t.Any = object()
 #: A group of routes: a blueprint or an endpoint pattern, and the options of its mark.
 Group = tuple[str | Blueprint, Mapping[str, t.Any] | bool]
 
@@ -60,10 +68,7 @@ class Routes:
         # A Rule is not hashable; those of a URL map live as long as the map, so ids name them.
         self._blocks: dict[int, dict[str, t.Any]] = {}
         self._marks: dict[tuple[int, tuple[int, ...]], Mark | None] = {}
-        self._patterns = [
-            (pattern, _normal(options, f"PRERENDER_RULES[{pattern!r}]"))
-            for pattern, options in sorted(settings.rules.items(), key=_specificity)
-        ]
+        self._patterns = Patterns(settings.rules)
 
     def add_group(self, group: Group) -> None:
         self._groups.append(group)
@@ -79,22 +84,23 @@ class Routes:
         self._marks.clear()
 
     def mark_for(self, rule: Rule, path: str) -> Mark | None:
-        """Return the mark of a route at a path, or ``None`` when it is not marked."""
+        """Return the mark of a route at a path, or ``None`` when it is not marked.
+
+        :param path: as WSGI gives it: the bytes of its UTF-8, read as latin-1.
+        :raises ConfigError: the selection function failed.
+        """
         # One mark for each route and set of patterns, however many paths there are.
-        patterns = self._patterns and tuple(
-            n for n, (pattern, _) in enumerate(self._patterns) if fnmatchcase(path, pattern)
-        )
-        known = (id(rule), patterns or ())
-        try:
-            return self._marks[known]
-        except KeyError:
-            return self._marks.setdefault(known, self._resolve(rule, known[1]))
+        known = (id(rule), self._patterns.fitting(path))
+        mark = self._marks.get(known, _UNKNOWN)
+        if mark is _UNKNOWN:
+            mark = self._marks.setdefault(known, self._resolve(rule, known[1]))
+        return t.cast("Mark | None", mark)
 
     def _resolve(self, rule: Rule, patterns: tuple[int, ...]) -> Mark | None:
         view = self._app.view_functions.get(rule.endpoint)
         if view is None or not _is_page(rule) or self._is_static(rule.endpoint):
             return None
-        configured = [self._patterns[n][1] for n in patterns]
+        configured = self._patterns.options(patterns)
         if configured and configured[-1] is False:
             return None  # an operator's No is not overruled by code
         marked = False
@@ -114,12 +120,23 @@ class Routes:
                 yield options
         if id(rule) in self._blocks:
             yield self._blocks[id(rule)]
-        selected = self._select(rule, view) if self._select else None
+        selected = self._selected(rule, view)
         if selected is not None:
-            yield _normal(selected, f"select() for the endpoint {rule.endpoint!r}")
+            yield normal_options(selected, f"select() for the endpoint {rule.endpoint!r}")
         own = left_on(view)
         if own is not None:
             yield own
+
+    def _selected(
+        self, rule: Rule, view: Callable[..., t.Any]
+    ) -> Mapping[str, t.Any] | bool | None:
+        try:
+            return self._select(rule, view) if self._select else None
+        except Exception as error:
+            cause = f"{type(error).__name__}: {error}"
+            raise ConfigError(
+                f"select() failed for {rule.rule} ({rule.endpoint}): {cause}"
+            ) from error
 
     def _is_static(self, endpoint: str) -> bool:
         """Whether Flask sends files there: they are stored already, whatever pattern fits them."""
@@ -154,10 +171,19 @@ class Routes:
         """Return every marked rule with its mark, in the order of the URL map."""
         found = []
         for rule in self._app.url_map.iter_rules():
-            mark = self.mark_for(rule, rule.rule)
+            mark = self.mark_for(rule, rule.rule.encode().decode("latin-1"))
             if mark is not None:
                 found.append((rule, mark))
         return found
+
+    def idle(self) -> Iterator[Problem]:
+        """Yield a warning for each pattern and each group that no route belongs to."""
+        rules = list(self._app.url_map.iter_rules())
+        yield from self._patterns.problems(rules)
+        for target, _ in self._groups:
+            if not any(self._is_in(rule.endpoint, target) for rule in rules):
+                name = target if isinstance(target, str) else target.name
+                yield idle(f"mark_all({name!r})", "no route belongs to it", endpoint=name)
 
     def targets(self, on_problem: Callable[[Problem], None]) -> Iterator[Target]:
         """Yield every URL of every marked route, lazily, telling of problems on the way.
@@ -171,8 +197,8 @@ class Routes:
             for rule, _ in plain:
                 try:
                     yield from self._target(rule, {}, None, on_problem)
-                except Exception as error:  # from the mark's own tags
-                    on_problem(failing_enumerator(rule, error))
+                except TagsError as error:
+                    on_problem(failing_tags(rule, error))
             with_arguments = [pair for pair in pairs if pair not in plain]
             if with_arguments or pairs[0][1].params is not None:
                 yield from self._enumerated(with_arguments or pairs, marked, on_problem)
@@ -193,6 +219,9 @@ class Routes:
             for values, last_modified in listed(rule, mark, marked):
                 count += 1
                 yield from self._target(rule, values, last_modified, on_problem)
+        except TagsError as error:
+            on_problem(failing_tags(rule, error))
+            return
         except Exception as error:
             on_problem(failing_enumerator(rule, error))
             return
@@ -216,7 +245,8 @@ class Routes:
         mark = self.mark_for(chosen, wsgi_path(path))
         if mark is None:
             return
-        query = [(name, str(values[name])) for name in mark.query if name in values]
+        refuse_unknown(self._app.url_map.iter_rules(rule.endpoint), mark, values)
+        query = [(n, str(values[n])) for n in mark.query if values.get(n) is not None]
         arguments = {n: v for n, v in values.items() if n in chosen.arguments}
         arguments |= chosen.defaults or {}
         key = make_key(wsgi_path(path), query, self.key_host(host))
@@ -256,23 +286,10 @@ def _is_page(rule: Rule) -> bool:
     )
 
 
-def _specificity(item: tuple[str, t.Any]) -> tuple[int, int, str]:
-    pattern = item[0]
-    return len(pattern.replace("*", "").replace("?", "")), len(pattern), pattern
-
-
-def _normal(options: Mapping[str, t.Any] | bool, where: str) -> Mapping[str, t.Any] | bool:
-    if isinstance(options, bool):
-        return options
-    if not isinstance(options, Mapping):
-        raise MarkError(f"{where} is {options!r}: a dict of options, True or False is wanted.")
-    return check_options(options, where)
-
-
 def group(target: str | Blueprint, options: Mapping[str, t.Any] | bool) -> Group:
     """Return the group of a blueprint, or of the endpoints that a pattern matches."""
     if isinstance(target, Blueprint):
-        return target, _normal(options, f"the blueprint {target.name!r}")
+        return target, normal_options(options, f"the blueprint {target.name!r}")
     if not isinstance(target, str):
         raise MarkError(f"mark_all() takes a blueprint or an endpoint pattern, not {target!r}.")
-    return target, _normal(options, f"mark_all({target!r})")
+    return target, normal_options(options, f"mark_all({target!r})")

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from . import signals
+from .compress import decompress
 from .negotiate import Crawlers
 from .negotiate import Encodings
 from .negotiate import has_it
@@ -105,7 +106,7 @@ class Server:
             return Answer("304 NOT MODIFIED", sent.not_modified[:], b"", ready, source, encoding)
         if environ["REQUEST_METHOD"] == "HEAD":
             return Answer(ready.status, sent.ok[:], b"", ready, source, encoding)
-        body = sent.body if sent.body is not None else self._load(ready, sent)
+        body = self._body(ready, encoding)
         if body is None:
             return None
         if "HTTP_RANGE" in environ and encoding == IDENTITY and is_200:
@@ -123,6 +124,20 @@ class Server:
         if not site.memory.put(ready.page.key, ready):
             sent.body = None
         return body
+
+    def whole_body(self, answer: Answer) -> bytes:
+        """Return the uncompressed body of the page that an answer is of."""
+        if not answer.encoding:
+            return answer.body  # the words of a 406
+        body = self._body(answer.ready, IDENTITY)
+        if body is not None:
+            return body
+        # It was damaged since; what was chosen to be sent is whole.
+        return decompress(answer.encoding, self._body(answer.ready, answer.encoding) or b"")
+
+    def _body(self, ready: Ready, encoding: str) -> bytes | None:
+        sent = ready.sent[encoding]
+        return sent.body if sent.body is not None else self._load(ready, sent)
 
     def load(self, key: str) -> bool:
         """Bring a page into memory with the variant that browsers take, before it is asked for."""

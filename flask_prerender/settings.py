@@ -53,7 +53,9 @@ def _any_text(value: Any) -> str:
     return value
 
 
-def _choice(*choices: str) -> Check:
+def choice(*choices: str) -> Check:
+    """Return the check that a value is one of these."""
+
     def check(value: Any) -> str:
         if value not in choices:
             hint = nearest(value, choices) if isinstance(value, str) else ""
@@ -73,20 +75,35 @@ def _number(least: float, *, whole: bool = False) -> Check:
     return check
 
 
+def seconds(value: Any) -> float | None:
+    """Return a span, or ``None`` for no end."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+        raise ValueError("a number of seconds of at least 0 is wanted, or None")
+    return float(value)
+
+
 def _optional(check: Check) -> Check:
     return lambda value: None if value is None else check(value)
 
 
-def _names(value: Any) -> tuple[str, ...]:
-    names = tuple(value) if isinstance(value, Iterable) else (value,)
-    if isinstance(value, str) or not all(isinstance(name, str) for name in names):
-        raise ValueError("a list of names is wanted")
-    return names
+def names(value: Any) -> tuple[str, ...]:
+    """Return a list of texts as a tuple."""
+    found = tuple(value) if isinstance(value, Iterable) else (value,)
+    if isinstance(value, str) or not all(isinstance(name, str) and name for name in found):
+        raise ValueError("a list of texts is wanted")
+    return found
 
 
 def _rules(value: Any) -> dict[str, Any]:
     if not isinstance(value, Mapping) or not all(isinstance(k, str) for k in value):
         raise ValueError("a dict of URL pattern to options (or True, or False) is wanted")
+    for pattern in value:
+        if not pattern.startswith("/"):
+            raise ValueError(
+                f"the pattern {pattern!r} fits no URL, because paths begin with a slash"
+            )
     return dict(value)
 
 
@@ -116,15 +133,15 @@ class Settings:
 
     enabled: bool | None = _setting(
         None, _optional(_flag),
-        "Serve stored pages. None: yes, except while the app is in debug mode, where every change "
-        "of yours should show at once.",
+        "Serve stored pages, and store those of first visits. None: yes, except while the app is in "
+        "debug mode, where every change of yours should show at once, or under test (TESTING).",
     )  # fmt: skip
     path: str = _setting(
         "prerendered", _path,
         "The directory of the pages. A relative path is below the app's instance folder.",
     )  # fmt: skip
     style: str = _setting(
-        "dir_index", _choice("dir_index", "file"),
+        "dir_index", choice("dir_index", "file"),
         "File names of the public tree: 'dir_index' writes /about to about/index.html, 'file' to "
         "about.html.",
     )  # fmt: skip
@@ -135,19 +152,19 @@ class Settings:
         "http://localhost, and no sitemap is written.",
     )  # fmt: skip
     revalidate: float | None = _setting(
-        None, _optional(_number(0)),
+        None, seconds,
         "Seconds for which a page is fresh, where the mark says nothing. None: for ever.",
     )  # fmt: skip
     expire: float | None = _setting(
-        None, _optional(_number(0)),
+        None, seconds,
         "Seconds after which a page is not served any more, where the mark says nothing. None: never.",
     )  # fmt: skip
     fallback: str = _setting(
-        "render", _choice("render", "pass", "404"),
+        "render", choice("render", "pass", "404"),
         "What the first visit of a page that is not stored does, where the mark says nothing.",
     )  # fmt: skip
     visitors: str = _setting(
-        "all", _choice("all", "bots"),
+        "all", choice("all", "bots"),
         "Who gets stored pages: 'all', or 'bots', crawlers by their user agent, whatever the marks say.",
     )  # fmt: skip
     rules: dict[str, Any] = _setting(
@@ -156,15 +173,15 @@ class Settings:
         "specific pattern wins, and a mark on the view wins over both.",
     )  # fmt: skip
     bots: tuple[str, ...] = _setting(
-        (), _names, "More parts of user agents that belong to crawlers, beside the known ones.",
+        (), names, "More parts of user agents that belong to crawlers, beside the known ones.",
     )  # fmt: skip
     unknown_query: str = _setting(
-        "pass", _choice("pass", "ignore"),
+        "pass", choice("pass", "ignore"),
         "A query parameter that the mark does not name: 'pass' lets the app answer, 'ignore' serves "
         "the page as if it were not there.",
     )  # fmt: skip
     ignored_query: tuple[str, ...] = _setting(
-        TRACKING, _names,
+        TRACKING, names,
         "Parameters that never change a page and are ignored. Those that begin with utm_ always are.",
     )  # fmt: skip
     cache_control: str | None = _setting(
@@ -176,7 +193,7 @@ class Settings:
         True, _flag, "Send X-Prerendered and Cache-Status (RFC 9211) with stored pages.",
     )  # fmt: skip
     encoding_preference: str = _setting(
-        "client", _choice("client", "server"),
+        "client", choice("client", "server"),
         "Which encoding wins among those a client accepts: its highest q ('client'), or always the "
         "first of Brotli, Zstandard, gzip ('server').",
     )  # fmt: skip
@@ -188,7 +205,8 @@ class Settings:
     )  # fmt: skip
     memory_bytes: int = _setting(
         64 * 1024 * 1024, _number(0, whole=True),
-        "Memory for pages ready to answer, in each process. 0: none, every hit reads the store.",
+        "Memory for pages ready to answer, in each process. 0: none, every hit reads the store. A page "
+        "may take an eighth of it; a larger one is read from the store each time.",
     )  # fmt: skip
     prewarm: str | int = _setting(
         "none", _prewarm,
@@ -222,7 +240,7 @@ class Settings:
         "", _any_text, "The Accept-Language a render sends. Empty: none.",
     )  # fmt: skip
     durability: str = _setting(
-        "normal", _choice("normal", "full"),
+        "normal", choice("normal", "full"),
         "'full' waits for the disk (fsync) on each write. 'normal' may lose the newest pages when the "
         "power fails, and never serves a torn one.",
     )  # fmt: skip

@@ -88,7 +88,7 @@ class Site:
     @property
     def serves(self) -> bool:
         enabled = self.settings.enabled
-        return not self.app.debug if enabled is None else enabled
+        return not (self.app.debug or self.app.testing) if enabled is None else enabled
 
     @property
     def public(self) -> Path:

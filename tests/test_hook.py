@@ -470,9 +470,9 @@ class Slow(Broken):
         self.gets = 0
         self.swept = 0
 
-    def pages(self, *, built_before=None):
+    def pages(self):
         assert self.go.wait(SECONDS)
-        return super().pages(built_before=built_before)
+        return super().pages()
 
     def get(self, key):
         self.gets += 1

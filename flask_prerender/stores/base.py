@@ -49,15 +49,8 @@ class Store(Protocol):
         """Remove pages, and return how many there were. Unknown keys are no error."""
         ...
 
-    def pages(self, *, built_before: int | None = None) -> Iterator[Page]:
-        """Yield all pages in the order of their keys, holding only a few at a time.
-
-        :param built_before: only pages of origin ``"build"`` whose ``build`` is smaller.
-        """
-        ...
-
-    def count(self) -> int:
-        """Return the number of pages."""
+    def pages(self) -> Iterator[Page]:
+        """Yield all pages in the order of their keys, holding only a few at a time."""
         ...
 
     def next_build(self) -> int:
@@ -67,8 +60,17 @@ class Store(Protocol):
         """
         ...
 
+    def finish_build(self, number: int) -> None:
+        """Keep in mind that a build of the whole site came to its end.
+
+        :raises StoreError: it cannot be written.
+        """
+        ...
+
     def last_build(self) -> int:
-        """Return the number of the last build that began, or 0.
+        """Return the number of the last build of the whole site that came to its end, or 0.
+
+        A store that lost its pages has forgotten the build with them.
 
         :raises StoreError: the store cannot be read.
         """

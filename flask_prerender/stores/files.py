@@ -166,15 +166,16 @@ class FileStore:
                         removed += 1
         return removed
 
-    def pages(self, *, built_before: int | None = None) -> Iterator[Page]:
-        return self._index.pages(built_before)
-
-    def count(self) -> int:
-        return self._index.count()
+    def pages(self) -> Iterator[Page]:
+        return self._index.pages()
 
     def next_build(self) -> int:
         with self._index.write() as writing:
             return writing.next_build()
+
+    def finish_build(self, number: int) -> None:
+        with self._index.write() as writing:
+            writing.finish_build(number)
 
     def last_build(self) -> int:
         return self._index.last_build()

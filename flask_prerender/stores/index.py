@@ -28,7 +28,6 @@ _SCHEMA = (
         seal TEXT NOT NULL,
         record TEXT NOT NULL
     )""",
-    "CREATE INDEX pages_built ON pages (key, build) WHERE origin = 'build'",
     """CREATE TABLE bodies (
         page INTEGER NOT NULL,
         digest TEXT NOT NULL,
@@ -69,13 +68,9 @@ class Index:
         rows = self.database.read("SELECT seal FROM pages WHERE key = ?", (key,))
         return rows[0][0] if rows else None
 
-    def pages(self, built_before: int | None) -> Iterator[Page]:
+    def pages(self) -> Iterator[Page]:
         """Yield pages in the order of their keys, with no transaction open in between."""
-        source, which = "pages", ""
-        if built_before is not None:
-            source = "pages INDEXED BY pages_built"
-            which = f"AND origin = 'build' AND build < {int(built_before)}"
-        sql = f"SELECT key, seal, record FROM {source} WHERE key > ? {which} ORDER BY key LIMIT ?"
+        sql = "SELECT key, seal, record FROM pages WHERE key > ? ORDER BY key LIMIT ?"
         last = ""
         while rows := self.database.read(sql, (last, _BATCH)):
             for key, record_seal, record in rows:
@@ -84,12 +79,8 @@ class Index:
                     yield page
             last = rows[-1][0]
 
-    def count(self) -> int:
-        rows = self.database.read("SELECT count(*) FROM pages")
-        return int(rows[0][0]) if rows else 0
-
     def last_build(self) -> int:
-        rows = self.database.read("SELECT value FROM counters WHERE name = 'build'")
+        rows = self.database.read("SELECT value FROM counters WHERE name = 'finished'")
         return int(rows[0][0]) if rows else 0
 
     def named(self, prefix: str) -> set[str]:
@@ -178,6 +169,9 @@ class Writing:
         run("UPDATE counters SET value = value + 1 WHERE name = 'build'")
         (number,) = run("SELECT value FROM counters WHERE name = 'build'").fetchone()
         return int(number)
+
+    def finish_build(self, number: int) -> None:
+        self._connection.execute("INSERT OR REPLACE INTO counters VALUES ('finished', ?)", (number,))
 
 
 def seal(record: str) -> str:

@@ -23,7 +23,7 @@ class MemoryStore:
         self._pages: dict[str, Page] = {}
         self._owners: dict[str, str] = {}
         self._bodies: dict[str, bytes] = {}
-        self._build = 0
+        self._build = self._finished = 0
 
     def get(self, key: str) -> Page | None:
         return self._pages.get(key)
@@ -69,26 +69,24 @@ class MemoryStore:
                     removed += 1
         return removed
 
-    def pages(self, *, built_before: int | None = None) -> Iterator[Page]:
+    def pages(self) -> Iterator[Page]:
         with self._lock:
             keys = sorted(self._pages)
         for key in keys:
             page = self._pages.get(key)
-            if page is None:
-                continue
-            if built_before is None or (page.origin == "build" and page.build < built_before):
+            if page is not None:
                 yield page
-
-    def count(self) -> int:
-        return len(self._pages)
 
     def next_build(self) -> int:
         with self._lock:
             self._build += 1
             return self._build
 
+    def finish_build(self, number: int) -> None:
+        self._finished = number
+
     def last_build(self) -> int:
-        return self._build
+        return self._finished
 
     def sweep(self) -> None:
         with self._lock:
