@@ -3,7 +3,6 @@ answer into a Flask response."""
 
 from __future__ import annotations
 
-import os
 import re
 import threading
 import time
@@ -16,6 +15,7 @@ from flask import request
 from flask import Response
 from flask import send_from_directory
 from werkzeug.exceptions import NotFound
+from werkzeug.sansio.utils import host_is_trusted
 
 from . import signals
 from .errors import PrerenderError
@@ -103,9 +103,9 @@ class Hook:
         site, path = self.site, current.environ.get("PATH_INFO", "")
         if not _SITEMAP.match(path) or current.method not in ("GET", "HEAD"):
             return None
-        if not (site.settings.sitemap and site.serves):
+        if not (site.settings.sitemap and site.serves and site.owns_pages()):
             return None
-        if not os.path.isfile(site.public / path[1:]):
+        if not (site.public / path[1:]).is_file():
             return None
         return send_from_directory(site.public, path[1:], mimetype="application/xml")
 
@@ -195,7 +195,8 @@ class Hook:
         anything = self.site.app.url_map.host_matching and not rule.host
         if not (variable or anything):
             return True
-        return current.host in (self.site.app.config.get("TRUSTED_HOSTS") or ())
+        trusted = self.site.app.config.get("TRUSTED_HOSTS") or ()
+        return bool(trusted) and host_is_trusted(current.host, trusted)
 
     def _forward(self, status: str) -> None:
         """Say in the answer of this request why the app gives it."""
@@ -216,8 +217,11 @@ def is_rendering() -> bool:
 def start(site: Site, server: Server) -> None:
     """Do what a fresh process has to do, beside its first request."""
     site.is_started = True
-    if not os.path.isdir(site.output):  # where it may not be read, either: no error
-        return
+    try:
+        if not site.output.is_dir():
+            return
+    except OSError:
+        return  # it may not be looked at; reading a page says so
     thread = threading.Thread(
         target=_tidy_and_prewarm, args=(site, server), name="prerender-start", daemon=True
     )

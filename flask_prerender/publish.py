@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import sysconfig
-import traceback
 import typing as t
 from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import replace
-from pathlib import Path
 
 from . import signals
 from .compress import compress
@@ -26,17 +22,19 @@ from .page import IDENTITY
 from .page import Page
 from .page import Variant
 from .paths import file_for
+from .render import last_frame
 from .render import Render
 from .render import render
 from .render import request_environ
 from .routes import Target
 from .site import Site
 
-Result = t.Literal["published", "unchanged", "refused", "failed"]
+Result = t.Literal["published", "unchanged", "removed", "refused", "failed"]
 
-_ENVIRONMENT = f"{os.sep}site-packages{os.sep}"
-_STANDARD_LIBRARY = f"{sysconfig.get_path('stdlib')}{os.sep}"
-_PACKAGE = f"{Path(__file__).parent}{os.sep}"
+#: Visitors may bring back, meanwhile, the page that makes room.
+_ATTEMPTS = 3
+#: What a page that is gone answers, or one that has moved.
+_GONE = frozenset({301, 302, 303, 307, 308, 404, 410})
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +42,7 @@ class Outcome:
     """What became of one URL.
 
     :ivar result: ``published`` (stored, new or changed), ``unchanged`` (the same bytes as before),
+        ``removed`` (a visitor's page that is gone now, or made room for one that is listed),
         ``refused`` (by the gate: `reason` says why), ``failed`` (the view, or the store).
     :ivar where: for a failure, the last frame in the app's own code.
     """
@@ -84,7 +83,10 @@ def publish(
         if announce and not (unchanged and page.revalidate is None and page.expire is None):
             site.coordination.advance()
     except CollisionError as error:
-        return _turn_down(site, target, done, Verdict("collision", _collision(site, error)))
+        collision = Verdict("collision", _collision(site, error))
+        if target.is_visited:
+            return _outcome(target, done, "removed", collision)
+        return _turn_down(site, target, done, collision)
     except StoreError as error:
         return _turn_down(site, target, done, Verdict("store", str(error)))
     signals.send(
@@ -109,6 +111,9 @@ def _judge(site: Site, target: Target, done: Render) -> Verdict:
 
 
 def _turn_down(site: Site, target: Target, done: Render, verdict: Verdict) -> Outcome:
+    if target.is_visited and verdict.reason == "status" and done.status in _GONE:
+        _take_away(site, target.key, str(done.status))
+        return _outcome(target, done, "removed", verdict)
     if verdict.reason in ("private", "no-store"):
         _take_away(site, target.key, verdict.reason)
     failed = is_failure(verdict) or verdict.reason in ("store", "collision")
@@ -125,7 +130,7 @@ def _turn_down(site: Site, target: Target, done: Render, verdict: Verdict) -> Ou
 
 
 def _take_away(site: Site, key: str, reason: str) -> None:
-    """Remove a page whose view has declared it personal."""
+    """Remove a page that is personal now, is gone, or makes room."""
     try:
         removed = site.store.delete([key])
         if removed:
@@ -165,7 +170,7 @@ def _store(site: Site, target: Target, done: Render, origin: str, build: int) ->
             generated_at = previous.generated_at if same else page.generated_at
             known = replace(page, variants=previous.variants, generated_at=generated_at)
             try:
-                _put(site, known, {})
+                _put(site, known, _checked_bodies(site, known, done.body) if build else {})
                 return known, same and _is_served_alike(previous, page)
             except BlobMissingError:
                 pass  # somebody took a body away: all of them are written again below
@@ -178,16 +183,43 @@ def _store(site: Site, target: Target, done: Render, origin: str, build: int) ->
     return page, False
 
 
+def _checked_bodies(site: Site, page: Page, body: bytes) -> dict[str, bytes]:
+    """Return the bodies of a page that was stored before, for the store to compare them.
+
+    :raises BlobMissingError: a variant is damaged.
+    """
+    bodies = {IDENTITY: body}
+    for variant in page.variants[1:]:
+        stored = site.store.read(page, variant)
+        if stored is None:
+            raise BlobMissingError(f"{page.key}: its {variant.encoding} body is damaged.")
+        bodies[variant.encoding] = stored
+    return bodies
+
+
 def _put(site: Site, page: Page, bodies: Mapping[str, bytes]) -> None:
     """Store a page. One that has its file makes room when no marked route answers it any more:
-    the route was moved from ``/about`` to ``/about/``."""
-    try:
-        site.store.put(page, bodies)
-    except CollisionError as error:
-        if site.routes.match(request_environ(site, error.owner), error.owner) is not None:
-            raise
-        _take_away(site, error.owner, "no route")
-        site.store.put(page, bodies)
+    the route was moved from ``/about`` to ``/about/``. So does one that only a visitor asked for
+    when a build lists the other."""
+    site.claim()
+    for attempt in range(_ATTEMPTS):
+        try:
+            site.store.put(page, bodies)
+            return
+        except CollisionError as error:
+            reason = _why_it_goes(site, page, error.owner)
+            if not reason or attempt + 1 == _ATTEMPTS:
+                raise
+            _take_away(site, error.owner, reason)
+
+
+def _why_it_goes(site: Site, page: Page, key: str) -> str:
+    """Return why the page of `key` makes room for another, or ``""``."""
+    if site.routes.match(request_environ(site, key), key) is None:
+        return "no route"
+    owner = site.store.get(key)
+    is_visited = owner is None or owner.origin == "visit"
+    return "collision" if page.origin == "build" and is_visited else ""
 
 
 def _collision(site: Site, error: CollisionError) -> str:
@@ -250,18 +282,3 @@ def _page(site: Site, target: Target, done: Render, origin: str, build: int) -> 
 
 def _variants(bodies: Mapping[str, bytes]) -> tuple[Variant, ...]:
     return tuple(Variant(coding, digest(body), len(body)) for coding, body in bodies.items())
-
-
-def last_frame(site: Site, done: Render) -> str:
-    """Return ``file:line in function`` of the last frame of a failure in the app's own code."""
-    if done.error is None:
-        return ""
-    frames = traceback.extract_tb(done.error.__traceback__)
-    root = f"{site.app.root_path}{os.sep}"
-    # A virtual environment often stands within the app's own folder.
-    own = [f for f in frames if f.filename.startswith(root)]
-    own = [f for f in own if _ENVIRONMENT not in f.filename.removeprefix(root)]
-    unknown = [f for f in frames if not f.filename.startswith((_STANDARD_LIBRARY, _PACKAGE))]
-    unknown = [f for f in unknown if _ENVIRONMENT not in f.filename]
-    chosen = (own or unknown or list(frames))[-1:]
-    return "".join(f"{frame.filename}:{frame.lineno} in {frame.name}" for frame in chosen)

@@ -10,12 +10,16 @@ from __future__ import annotations
 
 import contextvars
 import io
+import os
 import sys
+import sysconfig
 import time
+import traceback
 import typing as t
 from collections.abc import Iterable
 from dataclasses import dataclass
 from dataclasses import field
+from pathlib import Path
 
 from . import signals
 from .page import split_key
@@ -29,6 +33,10 @@ ENVIRON_KEY = "flask_prerender.render"
 rendering: contextvars.ContextVar[tuple[str, ...]] = contextvars.ContextVar(
     "flask_prerender_rendering", default=()
 )
+
+_ENVIRONMENT = f"{os.sep}site-packages{os.sep}"
+_STANDARD_LIBRARY = f"{sysconfig.get_path('stdlib')}{os.sep}"
+_PACKAGE = f"{Path(__file__).parent}{os.sep}"
 
 _STREAMS = ("text/event-stream", "multipart/x-mixed-replace")
 
@@ -55,6 +63,8 @@ class Render:
     stopped: str = ""
     error: BaseException | None = None
     reads: set[str] = field(default_factory=set)
+    #: Where it read them first, as far as that is known: ``file:line in function``.
+    read_at: dict[str, str] = field(default_factory=dict)
     rule: str = ""
     endpoint: str = ""
     #: Set when Flask has opened the session and matched the URL: from here on, what is read is
@@ -179,3 +189,18 @@ def current_render(environ: t.Mapping[str, t.Any]) -> Render | None:
     """Return the render that a request belongs to, or ``None`` for a visitor's request."""
     found = environ.get(ENVIRON_KEY)
     return found if isinstance(found, Render) else None
+
+
+def last_frame(site: Site, done: Render) -> str:
+    """Return ``file:line in function`` of the last frame of a failure in the app's own code."""
+    if done.error is None:
+        return ""
+    frames = traceback.extract_tb(done.error.__traceback__)
+    root = f"{site.app.root_path}{os.sep}"
+    # A virtual environment often stands within the app's own folder.
+    own = [f for f in frames if f.filename.startswith(root)]
+    own = [f for f in own if _ENVIRONMENT not in f.filename.removeprefix(root)]
+    unknown = [f for f in frames if not f.filename.startswith((_STANDARD_LIBRARY, _PACKAGE))]
+    unknown = [f for f in unknown if _ENVIRONMENT not in f.filename]
+    chosen = (own or unknown or list(frames))[-1:]
+    return "".join(f"{frame.filename}:{frame.lineno} in {frame.name}" for frame in chosen)

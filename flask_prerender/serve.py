@@ -86,7 +86,8 @@ class Server:
             return ready, "memory"
         site.follow_build()
         page = site.store.get(key)
-        if page is None:
+        # After the page was read: whoever stored it had said so before.
+        if page is None or not self._is_ours():
             site.memory.drop(key)
             return None
         if ready is not None and ready.renew(page):
@@ -96,6 +97,12 @@ class Server:
         ready.revision = revision
         site.memory.put(key, ready)
         return ready, "store"
+
+    def _is_ours(self) -> bool:
+        if self.site.owns_pages():
+            return True
+        self.site.complain("owner", "Nothing stored is served: another app's pages are there.")
+        return False
 
     def _send(self, environ: Environ, ready: Ready, sent: Sent, source: str) -> Answer | None:
         changed_at = ready.page.changed_at

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import os
@@ -12,18 +13,22 @@ from collections.abc import Callable
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from flask import Flask
 
+from .address import base_url
+from .address import render_environ
 from .compress import Compressor
 from .coordination.base import Coordination
 from .disk import failures
 from .disk import write_whole
 from .errors import ConfigError
 from .errors import PrerenderError
+from .errors import StoreError
 from .flights import Flights
 from .memory import Memory
+from .owner import claim
+from .owner import owner_of
 from .page import Style
 from .routes import Routes
 from .settings import Settings
@@ -37,6 +42,8 @@ OpenStore = Callable[[Path], Store]
 
 _LAST_BUILD = "last-build.json"
 _QUIET_SECONDS = 60.0
+#: How much longer than its timeout a render is waited for: by then it knows it is late.
+GRACE_SECONDS = 1.0
 
 
 class Site:
@@ -58,27 +65,29 @@ class Site:
         self.routes = routes
         self.compressors = tuple(compressors)
         self.clock = clock
-        self.base_url, self.script_name = _base_url(app, settings)
-        self.render_environ = _render_environ(self.base_url, self.script_name, settings)
+        self.base_url, self.script_name = base_url(app, settings)
+        self.render_environ = render_environ(self.base_url, self.script_name, settings)
         self.path = _directory(app, settings)
-        _refuse_shared(app, self.path)
+        _refuse_shared(app, settings, self.path)
         self.output = self.path
         self.style: Style = t.cast(Style, settings.style)
         self._open_store = open_store
         self.coordination = coordination(self.path)
         self.store = open_store(self.path)
         self._build_mtime = 0
+        self._owner: str | None = None
         self.memory: Memory[t.Any] = Memory(settings.memory_bytes)
-        self.flights: Flights[t.Any] = Flights(settings.max_renders)
+        self.flights = _flights(settings)
         #: Keys whose response was not stored, and until when nobody need try again.
         self.unstorable: dict[str, tuple[float, str]] = {}
         #: Until when the store is left in peace after it failed to write.
         self.store_rests_until = 0.0
-        self.is_started = False
+        self.is_started = self.is_closed = False
         self._complaints: dict[str, tuple[float, int]] = {}
         self._lock = threading.Lock()
-        _sites.add(self)
         self.follow_build()
+        self._refuse_foreign()
+        _sites.add(self)
 
     @property
     def has_public_url(self) -> bool:
@@ -115,6 +124,7 @@ class Site:
         if output != self.output:
             self.store.close()
             self.output = output
+            self._owner = None
             self.store = self._open_store(output)
             self.memory.clear()
         self.style = t.cast(Style, style)
@@ -151,6 +161,38 @@ class Site:
         self._build_mtime = mtime
         self.move(output, style)
 
+    def owns_pages(self) -> bool:
+        """Whether what is stored was stored by this app.
+
+        :raises StoreError: it cannot be read who did.
+        """
+        if self._owner is None:
+            self._owner = owner_of(self.output)
+        return self._owner in (None, self.app.name)
+
+    def claim(self) -> None:
+        """Write the app's name beside its pages, before the first of them.
+
+        :raises StoreError: another app has its pages there, or the name cannot be written.
+        """
+        if self._owner is None:
+            self._owner = claim(self.output, self.app.name)
+        if self._owner != self.app.name:
+            raise StoreError(self._foreign())
+
+    def _foreign(self) -> str:
+        return (
+            f"The pages in {self.output} are those of the app {self._owner!r}, and this one is "
+            f"{self.app.name!r}: each would serve the other's. Give it a PRERENDER_PATH of its "
+            "own; or, if the app was renamed, remove the directory."
+        )
+
+    def _refuse_foreign(self) -> None:
+        with suppress(StoreError):  # where nothing can be read, nothing will be served
+            if not self.owns_pages():
+                self.close()
+                raise ConfigError(self._foreign())
+
     def after_fork(self) -> None:
         """Renew what a forked child must not share with its parent."""
         self._lock = threading.Lock()
@@ -161,6 +203,7 @@ class Site:
         self.is_started = False
 
     def close(self) -> None:
+        self.is_closed = True
         self.store.close()
         self.coordination.close()
 
@@ -191,6 +234,10 @@ def site_of(app: Flask) -> Site:
     return site
 
 
+def _flights(settings: Settings) -> Flights[t.Any]:
+    return Flights(settings.max_renders, settings.timeout + GRACE_SECONDS)
+
+
 def _directory(app: Flask, settings: Settings) -> Path:
     path = (Path(app.instance_path) / settings.path).resolve()
     refuse_static(app, path, "PRERENDER_PATH")
@@ -211,46 +258,22 @@ def refuse_static(app: Flask, path: Path, name: str) -> None:
         )
 
 
-def _refuse_shared(app: Flask, path: Path) -> None:
-    """Let no two apps of a process keep their pages in one place: each would serve the other's."""
-    for other in list(_sites):
-        name = other.app.import_name
-        if other.path == path and name != app.import_name:
-            raise ConfigError(
-                f"The apps {name!r} and {app.import_name!r} would both keep their pages in {path}, "
-                "and each would serve the other's. Give one of them another PRERENDER_PATH."
-            )
+def _refuse_shared(app: Flask, settings: Settings, path: Path) -> None:
+    """Let no two apps of a process keep their pages in one place: each would serve the other's.
+
+    Tests may, and do: they make one app again and again.
+    """
+    if app.testing or settings.enabled is False or not _rivals(path):
+        return
+    gc.collect()  # an app that was dropped is a ring of references
+    for other in _rivals(path):
+        raise ConfigError(
+            f"Two apps of this process, {other.app.name!r} and {app.name!r}, would both keep their "
+            f"pages in {path}, and each would serve the other's. Give each a PRERENDER_PATH of its "
+            "own; or, if they are the same site, set PRERENDER_ENABLED = False for one of them."
+        )
 
 
-def _base_url(app: Flask, settings: Settings) -> tuple[str, str]:
-    """Return scheme, host and mount path as one URL, and the mount path alone."""
-    url = settings.base_url
-    if url is None:
-        root = str(app.config["APPLICATION_ROOT"]).rstrip("/")
-        host = app.config["SERVER_NAME"] or "localhost"
-        url = f"{app.config['PREFERRED_URL_SCHEME']}://{host}{root}"
-    return url, urlsplit(url).path
-
-
-def _render_environ(base_url: str, script_name: str, settings: Settings) -> dict[str, t.Any]:
-    """Return what the WSGI environ of every render has in common: one configured visitor."""
-    url = urlsplit(base_url)
-    environ: dict[str, t.Any] = {
-        "REQUEST_METHOD": "GET",
-        "SCRIPT_NAME": script_name,
-        "SERVER_NAME": url.hostname or "localhost",
-        "SERVER_PORT": str(url.port or (443 if url.scheme == "https" else 80)),
-        "SERVER_PROTOCOL": "HTTP/1.1",
-        "HTTP_HOST": url.netloc,
-        "HTTP_ACCEPT": "*/*",
-        "HTTP_USER_AGENT": settings.user_agent,
-        "REMOTE_ADDR": settings.remote_addr,
-        "wsgi.version": (1, 0),
-        "wsgi.url_scheme": url.scheme,
-        "wsgi.multithread": True,
-        "wsgi.multiprocess": True,
-        "wsgi.run_once": False,
-    }
-    if settings.accept_language:
-        environ["HTTP_ACCEPT_LANGUAGE"] = settings.accept_language
-    return environ
+def _rivals(path: Path) -> list[Site]:
+    sites = [site for site in list(_sites) if site.path == path and not site.is_closed]
+    return [one for one in sites if not one.app.testing and one.settings.enabled is not False]

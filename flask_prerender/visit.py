@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from .errors import PrerenderError
 from .errors import StoreError
+from .errors import TagsError
 from .page import Page
 from .publish import Outcome
 from .publish import publish
@@ -24,6 +26,8 @@ def visit(site: Site, key: str) -> str:
     Otherwise the answer says why the app has to answer: ``"wait"`` (took too long), ``"busy"``
     (too many renders), ``"store"`` (the store rests), or the reason of the gate.
     """
+    for late in site.flights.leave_behind():
+        _give_up(site, late)
     reason = _known_reason(site, key)
     if reason:
         return reason
@@ -34,6 +38,17 @@ def visit(site: Site, key: str) -> str:
     if outcome is None:
         return "wait"
     return "" if outcome.is_stored else outcome.reason
+
+
+def _give_up(site: Site, key: str) -> None:
+    """Leave a page whose render hangs to the app, for as long as a refused one."""
+    site.complain(
+        "timeout",
+        "%s is not stored: its render hangs, longer than PRERENDER_TIMEOUT (%g s)",
+        key,
+        site.settings.timeout,
+    )
+    _remember(site, Outcome(key, "", "", "refused", "timeout"))
 
 
 def _just_stored(site: Site, target: Target) -> Page | None:
@@ -60,10 +75,17 @@ def _known_reason(site: Site, key: str) -> str:
 
 def _visit(site: Site, key: str) -> Outcome:
     # From the key, like the render itself: nothing of the request that asked takes part.
-    target = site.routes.match(request_environ(site, key), key)
-    if target is None:
-        return _remember(site, Outcome(key, "", "", "refused", "route", "no marked route has it"))
-    return _publish(site, target)
+    try:
+        target = site.routes.match(request_environ(site, key), key)
+        if target is not None:
+            return _publish(site, target)
+    except Exception as error:
+        # Told and remembered like any other failure, or each visitor would wait for the next one.
+        reason = "tags" if isinstance(error, TagsError) else "error"
+        is_ours = isinstance(error, PrerenderError)
+        site.complain(reason, "%s is not stored: %s: %s", key, reason, error, exc_info=not is_ours)
+        return _remember(site, Outcome(key, "", "", "failed", reason, str(error)))
+    return _remember(site, Outcome(key, "", "", "refused", "route", "no marked route has it"))
 
 
 def _publish(site: Site, target: Target) -> Outcome:

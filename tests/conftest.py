@@ -126,7 +126,9 @@ def make_app(tmp_path: Path, clock: Clock) -> Iterator[Callable[..., Flask]]:
         folder.mkdir(exist_ok=True)
         app = Flask("site", root_path=str(root), instance_path=str(folder))
         app.config.from_mapping(config or {})
+        testing, app.testing = app.testing, True  # apps of one folder are allowed to tests alone
         Prerender(app, **{"clock": clock, **options})
+        app.testing = testing
         made.append(app)
         return app
 

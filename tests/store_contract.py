@@ -274,7 +274,7 @@ class StoreMachine(RuleBasedStateMachine):
         super().__init__()
         self.store = self.make_store()
         self.model: dict[str, tuple[Page, dict[str, bytes]]] = {}
-        self.build = 0
+        self.build = self.finished = 0
 
     @rule(
         key=st.sampled_from(KEYS),

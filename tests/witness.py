@@ -230,7 +230,7 @@ def leftovers(root: Path, seconds: float = 61.0) -> list[str]:
     names = [(page.file, SUFFIXES[v.encoding]) for page in pages for v in page.variants]
     ours |= {f"public/{file}.{suffix}" if suffix else f"public/{file}" for file, suffix in names}
     ours |= {f"store/{name}.sqlite3{end}" for name in ("index", "coordination") for end in _SQLITE}
-    ours |= {"store/revision", "manifest.json", "last-build.json"}
+    ours |= {"store/revision", "manifest.json", "last-build.json", "owner.json"}
     files = {path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()}
     return sorted(files - ours)
 

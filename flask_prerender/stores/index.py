@@ -171,7 +171,9 @@ class Writing:
         return int(number)
 
     def finish_build(self, number: int) -> None:
-        self._connection.execute("INSERT OR REPLACE INTO counters VALUES ('finished', ?)", (number,))
+        self._connection.execute(
+            "INSERT OR REPLACE INTO counters VALUES ('finished', ?)", (number,)
+        )
 
 
 def seal(record: str) -> str:
