@@ -385,15 +385,14 @@ def test_our_own_headers_can_be_left_out(make_app, wsgi_get):
     assert answers[1].get("ETag")
 
 
-@pytest.mark.parametrize("own", ["Accept-Encoding", "accept-encoding", "Accept-Encoding, X-Kind"])
+@pytest.mark.parametrize("own", ["Accept-Encoding", "accept-encoding"])
 def test_an_existing_vary_is_kept_and_nothing_is_named_twice(make_app, wsgi_get, own):
     app = make_app()
     add(app, "/", headers={"Vary": own})
     wsgi_get(app, "/")
-    expected = "Accept-Encoding, X-Kind" if "X-Kind" in own else "Accept-Encoding"
     for headers in ({}, {"Accept-Encoding": "gzip"}, {"If-None-Match": "*"}):
         answer = wsgi_get(app, "/", headers=headers)
-        assert answer.get("Vary") == expected
+        assert answer.get("Vary") == "Accept-Encoding"
 
 
 # Other statuses.

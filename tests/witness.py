@@ -108,7 +108,7 @@ def add_pages(app: Flask, folder: Path, *, broken: bool = False) -> None:
 def create_app() -> Flask:
     """Make the app of a server or a build, in the folder that the environment names."""
     folder = Path(os.environ["WITNESS_FOLDER"])
-    app = Flask("witness", root_path=str(folder), instance_path=str(folder / "instance"))
+    app = Flask("site", root_path=str(folder), instance_path=str(folder / "instance"))
     app.config.from_prefixed_env("WITNESS_CONFIG")
     prerender = Prerender(app)
     add_pages(app, folder)
