@@ -256,6 +256,9 @@ from werkzeug.test import Client
 
 import witness
 
+# Werkzeug's client loads this codec late, and a fork could meet the import half done.
+"host".encode("idna")
+
 app = witness.create_app()
 site = app.extensions["prerender"]
 
