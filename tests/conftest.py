@@ -33,6 +33,9 @@ ROOT = Path(__file__).resolve().parent.parent
 CI = os.environ.get("CI") == "true"
 BOOT_SECONDS = 30.0
 
+# Werkzeug loads this codec late; a forked child, or one of another user, may be unable to.
+"host".encode("idna")
+
 hypothesis.settings.register_profile("suite", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("suite")
 
