@@ -199,6 +199,9 @@ class Build:
             self._list_pages()
             site.remember_build()
             site.coordination.advance()
+            if self.plan.is_full:
+                oldest = min((page.revision for page in site.store.pages()), default=0)
+                site.coordination.prune(oldest, site.clock())
             site.store.sweep()
         except StoreError as error:
             report.error = report.error or str(error)

@@ -14,6 +14,7 @@ from dataclasses import field
 from email.utils import formatdate
 from typing import Any
 from typing import Literal
+from urllib.parse import parse_qsl
 from urllib.parse import quote
 from urllib.parse import unquote
 from urllib.parse import urlencode
@@ -55,6 +56,8 @@ class Page:
     tags: tuple[str, ...]
     #: The revision that stood when the render began.
     revision: int
+    #: The token of the claim it was made under: a page never replaces one with a higher token.
+    token: int
     #: ``"build"`` or ``"visit"``: who asked for the page first.
     origin: str
     #: The number of the build that last made or checked the page; 0 for first visits.
@@ -69,8 +72,12 @@ class Page:
     last_modified: float | None = None
     #: Which compressors were at hand, so that a new one is noticed.
     compressors: str = ""
+    #: The templates it was made with, those they extend and include among them.
+    templates: tuple[str, ...] = ()
     #: The rest of the mark, for the manifest and the sitemap.
     options: dict[str, Any] = field(default_factory=dict)
+    #: In respect mode: what the response said of its storing (``freshness.Terms``).
+    terms: dict[str, Any] | None = None
 
     @property
     def identity(self) -> Variant:
@@ -128,6 +135,7 @@ class Page:
             facts["headers"] = tuple((name, value) for name, value in facts["headers"])
             facts["variants"] = tuple(Variant(**variant) for variant in facts["variants"])
             facts["tags"] = tuple(facts["tags"])
+            facts["templates"] = tuple(facts["templates"])
             page = cls(**facts)
         except (TypeError, KeyError, AttributeError) as error:
             raise ValueError(f"not a page: {error}") from error
@@ -200,6 +208,15 @@ def make_key(raw_path: str, query: Iterable[tuple[str, str]] = (), host: str = "
             return None
         key = f"//{host}{key}"
     return key if len(key) <= _KEY_BYTES else None
+
+
+def typed_key(path: str) -> str | None:
+    """Return the key of a path as a person types it, with or without a query; ``None`` when no
+    such URL is ever stored."""
+    host, plain, query = split_key(path)
+    raw = unquote(plain).encode("utf-8", "surrogateescape").decode("latin-1")
+    pairs = parse_qsl(query, keep_blank_values=True)
+    return make_key(raw, pairs, host)
 
 
 def split_key(key: str) -> tuple[str, str, str]:

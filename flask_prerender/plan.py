@@ -12,8 +12,8 @@ from urllib.parse import parse_qsl
 from urllib.parse import unquote
 
 from .marks import Mark
-from .page import make_key
 from .page import split_key
+from .page import typed_key
 from .problems import Problem
 from .render import request_environ
 from .routes import Target
@@ -134,7 +134,7 @@ class Plan:
             self.problems.append(Problem("enumerator", "", path, text))
             return
         names = {name for name, _ in parse_qsl(split_key(path)[2], keep_blank_values=True)}
-        if target is None or not names <= set(target.mark.query):
+        if target is None or not all(map(target.mark.has_query, names)):
             self.unknown.append(path)
         elif not self._tags or not self._tags.isdisjoint(target.tags):
             self._add(target)
@@ -147,12 +147,7 @@ def _is_pattern(path: str) -> bool:
 
 def _normal(path: str) -> str:
     """Return a path as a user types it in the form that keys have."""
-    if _is_pattern(path):
-        return path
-    host, plain, query = split_key(path)
-    pairs = [tuple(pair.partition("=")[::2]) for pair in query.split("&") if pair]
-    raw = unquote(plain).encode().decode("latin-1")
-    return make_key(raw, [(unquote(n), unquote(v)) for n, v in pairs], host) or path
+    return path if _is_pattern(path) else typed_key(path) or path
 
 
 def _fits(key: str, path: str) -> bool:

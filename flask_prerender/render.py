@@ -10,17 +10,25 @@ from __future__ import annotations
 
 import contextvars
 import io
+import os
 import sys
+import sysconfig
 import time
+import traceback
 import typing as t
 from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import field
+from pathlib import Path
 
 from . import signals
+from .freshness import Terms
 from .page import split_key
 from .page import wsgi_path
 from .site import Site
+from .variants import environ_name
+from .variants import split_variant
 
 #: The environ key of a render. Only an object of ours counts: headers are texts.
 ENVIRON_KEY = "flask_prerender.render"
@@ -29,6 +37,10 @@ ENVIRON_KEY = "flask_prerender.render"
 rendering: contextvars.ContextVar[tuple[str, ...]] = contextvars.ContextVar(
     "flask_prerender_rendering", default=()
 )
+
+_ENVIRONMENT = f"{os.sep}site-packages{os.sep}"
+_STANDARD_LIBRARY = f"{sysconfig.get_path('stdlib')}{os.sep}"
+_PACKAGE = f"{Path(__file__).parent}{os.sep}"
 
 _STREAMS = ("text/event-stream", "multipart/x-mixed-replace")
 
@@ -55,6 +67,13 @@ class Render:
     stopped: str = ""
     error: BaseException | None = None
     reads: set[str] = field(default_factory=set)
+    #: What the view said of its page: seconds, a moment, tags; and the templates it used.
+    fresh_for: float | None = None
+    expires_at: float | None = None
+    tags: set[str] = field(default_factory=set)
+    templates: set[str] = field(default_factory=set)
+    #: In respect mode: what the headers say of storing, once it was asked for.
+    terms: Terms | str | None = None
     rule: str = ""
     endpoint: str = ""
     #: Set when Flask has opened the session and matched the URL: from here on, what is read is
@@ -68,13 +87,16 @@ class Render:
         return self.error is not None or self.status >= 500 or self.stopped == "timeout"
 
 
-def render(site: Site, key: str, revision: int) -> Render:
-    """Render one URL, and return what the app answered. Never raises what a view raises."""
+def render(site: Site, key: str, revision: int, own: Mapping[str, str] | None = None) -> Render:
+    """Render one URL, and return what the app answered. Never raises what a view raises.
+
+    :param own: request headers of ours: the validators of the page that is stored.
+    """
     done = Render(key, revision, time.monotonic() + site.settings.timeout)
     chain = (*rendering.get(), key)
     signals.send(signals.render_started, site.app, key=key)
     started = time.perf_counter()
-    contextvars.Context().run(_run, site, done, chain)
+    contextvars.Context().run(_run, site, done, chain, own or {})
     done.duration = time.perf_counter() - started
     if done.failed:
         signals.send(
@@ -92,7 +114,7 @@ def render(site: Site, key: str, revision: int) -> Render:
     return done
 
 
-def _run(site: Site, done: Render, chain: tuple[str, ...]) -> None:
+def _run(site: Site, done: Render, chain: tuple[str, ...], own: Mapping[str, str]) -> None:
     rendering.set(chain)
     body = _Body(done, site.settings.max_page_bytes)
 
@@ -107,6 +129,7 @@ def _run(site: Site, done: Render, chain: tuple[str, ...]) -> None:
 
     try:
         environ = request_environ(site, done.key)
+        environ.update((environ_name(name), value) for name, value in own.items())
         environ[ENVIRON_KEY] = done
         chunks = site.app(environ, start_response)
         try:
@@ -160,7 +183,9 @@ class _Body:
 def request_environ(site: Site, key: str) -> dict[str, t.Any]:
     """Return the WSGI environ of a GET for `key` by the configured visitor."""
     host, path, query = split_key(key)
+    query, variant = split_variant(query)
     environ = site.render_environ.copy()
+    environ.update((environ_name(name), value) for name, value in variant)
     if host:
         port = host.rpartition("]")[2].partition(":")[2]
         environ["HTTP_HOST"] = host
@@ -179,3 +204,18 @@ def current_render(environ: t.Mapping[str, t.Any]) -> Render | None:
     """Return the render that a request belongs to, or ``None`` for a visitor's request."""
     found = environ.get(ENVIRON_KEY)
     return found if isinstance(found, Render) else None
+
+
+def last_frame(site: Site, done: Render) -> str:
+    """Return ``file:line in function`` of the last frame of a failure in the app's own code."""
+    if done.error is None:
+        return ""
+    frames = traceback.extract_tb(done.error.__traceback__)
+    root = f"{site.app.root_path}{os.sep}"
+    # A virtual environment often stands within the app's own folder.
+    own = [f for f in frames if f.filename.startswith(root)]
+    own = [f for f in own if _ENVIRONMENT not in f.filename.removeprefix(root)]
+    unknown = [f for f in frames if not f.filename.startswith((_STANDARD_LIBRARY, _PACKAGE))]
+    unknown = [f for f in unknown if _ENVIRONMENT not in f.filename]
+    chosen = (own or unknown or list(frames))[-1:]
+    return "".join(f"{frame.filename}:{frame.lineno} in {frame.name}" for frame in chosen)

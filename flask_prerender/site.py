@@ -12,8 +12,8 @@ from collections.abc import Callable
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from urllib.parse import urlsplit
 
+from flask import current_app
 from flask import Flask
 
 from .compress import Compressor
@@ -25,9 +25,12 @@ from .errors import PrerenderError
 from .flights import Flights
 from .memory import Memory
 from .page import Style
+from .revocations import Revocations
 from .routes import Routes
 from .settings import Settings
 from .stores.base import Store
+from .visitor import base_url
+from .visitor import render_environ
 
 log = logging.getLogger("flask_prerender")
 
@@ -42,6 +45,16 @@ _QUIET_SECONDS = 60.0
 class Site:
     """The state of one app, found at ``app.extensions["prerender"]``."""
 
+    #: Set by ``init_app``: what rooms above this one keep for the site.
+    claims: t.Any = None
+    regenerator: t.Any = None
+    #: How many pages are being written to the store at this moment.
+    storing = 0
+    #: Until when the store is left in peace after it failed to write.
+    store_rests_until = 0.0
+    is_started = False
+    _build_mtime = 0
+
     def __init__(
         self,
         app: Flask,
@@ -53,13 +66,11 @@ class Site:
         compressors: Sequence[Compressor],
         clock: Clock,
     ) -> None:
-        self.app = app
-        self.settings = settings
-        self.routes = routes
+        self.app, self.settings, self.routes = app, settings, routes
         self.compressors = tuple(compressors)
         self.clock = clock
-        self.base_url, self.script_name = _base_url(app, settings)
-        self.render_environ = _render_environ(self.base_url, self.script_name, settings)
+        self.base_url, self.script_name = base_url(app, settings)
+        self.render_environ = render_environ(self.base_url, self.script_name, settings)
         self.path = _directory(app, settings)
         _refuse_shared(app, self.path)
         self.output = self.path
@@ -67,16 +78,20 @@ class Site:
         self._open_store = open_store
         self.coordination = coordination(self.path)
         self.store = open_store(self.path)
-        self._build_mtime = 0
         self.memory: Memory[t.Any] = Memory(settings.memory_bytes)
         self.flights: Flights[t.Any] = Flights(settings.max_renders)
+        self.revocations = Revocations(self.coordination)
         #: Keys whose response was not stored, and until when nobody need try again.
         self.unstorable: dict[str, tuple[float, str]] = {}
-        #: Until when the store is left in peace after it failed to write.
-        self.store_rests_until = 0.0
-        self.is_started = False
+        #: When pages of first visits were served, where the store does not know it yet, and when
+        #: it is to be told.
+        self.asked_for: dict[str, float] = {}
+        self.note_again_at = clock() + 60.0
+        #: Called in a forked child, by rooms above this one that have threads.
+        self.renewals: list[Callable[[], None]] = []
         self._complaints: dict[str, tuple[float, int]] = {}
         self._lock = threading.Lock()
+        self._home = (os.getpid(), threading.Lock)
         _sites.add(self)
         self.follow_build()
 
@@ -109,6 +124,11 @@ class Site:
         if left_out:
             message += f" (and {left_out} more like it)"
         log.warning(message, *args, exc_info=exc_info)
+
+    def writing(self, change: int) -> None:
+        """Count writers, so that the end of the process can wait for them."""
+        with self._lock:
+            self.storing += change
 
     def move(self, output: Path, style: str) -> None:
         """Use another directory and style, as a build does that was told to."""
@@ -154,11 +174,24 @@ class Site:
     def after_fork(self) -> None:
         """Renew what a forked child must not share with its parent."""
         self._lock = threading.Lock()
+        self.storing = 0
         self.memory.renew_lock()
+        self.revocations.renew_lock()
+        for renew in self.renewals:
+            renew()
         self.flights.renew_lock()
         self.store.reopen()
         self.coordination.reopen()
         self.is_started = False
+        self._home = (os.getpid(), threading.Lock)
+
+    def settle(self) -> None:
+        """Begin anew after a fork that nobody told Python of, as uWSGI's, and with locks that suit
+        greenlets where gevent came after us."""
+        if self._home != (os.getpid(), threading.Lock):
+            with _settling:
+                if self._home != (os.getpid(), threading.Lock):
+                    self.after_fork()
 
     def close(self) -> None:
         self.store.close()
@@ -166,6 +199,7 @@ class Site:
 
 
 _sites: weakref.WeakSet[Site] = weakref.WeakSet()
+_settling = threading.Lock()
 
 
 def _renew_all() -> None:
@@ -175,6 +209,19 @@ def _renew_all() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_renew_all)
+
+
+def current_site() -> Site:
+    """Return the site of the current app.
+
+    :raises PrerenderError: there is none.
+    """
+    if not current_app:
+        raise PrerenderError(
+            "This needs an application context. Call it in a request or a command, or within "
+            "`with app.app_context():`."
+        )
+    return site_of(current_app._get_current_object())  # type: ignore[attr-defined]
 
 
 def site_of(app: Flask) -> Site:
@@ -220,37 +267,3 @@ def _refuse_shared(app: Flask, path: Path) -> None:
                 f"The apps {name!r} and {app.import_name!r} would both keep their pages in {path}, "
                 "and each would serve the other's. Give one of them another PRERENDER_PATH."
             )
-
-
-def _base_url(app: Flask, settings: Settings) -> tuple[str, str]:
-    """Return scheme, host and mount path as one URL, and the mount path alone."""
-    url = settings.base_url
-    if url is None:
-        root = str(app.config["APPLICATION_ROOT"]).rstrip("/")
-        host = app.config["SERVER_NAME"] or "localhost"
-        url = f"{app.config['PREFERRED_URL_SCHEME']}://{host}{root}"
-    return url, urlsplit(url).path
-
-
-def _render_environ(base_url: str, script_name: str, settings: Settings) -> dict[str, t.Any]:
-    """Return what the WSGI environ of every render has in common: one configured visitor."""
-    url = urlsplit(base_url)
-    environ: dict[str, t.Any] = {
-        "REQUEST_METHOD": "GET",
-        "SCRIPT_NAME": script_name,
-        "SERVER_NAME": url.hostname or "localhost",
-        "SERVER_PORT": str(url.port or (443 if url.scheme == "https" else 80)),
-        "SERVER_PROTOCOL": "HTTP/1.1",
-        "HTTP_HOST": url.netloc,
-        "HTTP_ACCEPT": "*/*",
-        "HTTP_USER_AGENT": settings.user_agent,
-        "REMOTE_ADDR": settings.remote_addr,
-        "wsgi.version": (1, 0),
-        "wsgi.url_scheme": url.scheme,
-        "wsgi.multithread": True,
-        "wsgi.multiprocess": True,
-        "wsgi.run_once": False,
-    }
-    if settings.accept_language:
-        environ["HTTP_ACCEPT_LANGUAGE"] = settings.accept_language
-    return environ

@@ -125,12 +125,15 @@ def make_app(tmp_path: Path, clock: Clock) -> Iterator[Callable[..., Flask]]:
         folder = tmp_path / instance
         folder.mkdir(exist_ok=True)
         app = Flask("site", root_path=str(root), instance_path=str(folder))
-        app.config.from_mapping(config or {})
+        # Lives are exact here; what spreads them is tested where it is wanted.
+        app.config.from_mapping({"PRERENDER_JITTER": 0.0, **(config or {})})
         Prerender(app, **{"clock": clock, **options})
         made.append(app)
         return app
 
     yield make
+    for app in made:
+        app.extensions["prerender"].regenerator.close()
     wait_for_our_threads()
     for app in made:
         app.extensions["prerender"].close()

@@ -220,8 +220,8 @@ def test_what_cannot_carry_a_mark_is_told(make_app: MakeApp) -> None:
 
 def test_the_options_are_these() -> None:
     assert {
-        "params", "fallback", "revalidate", "expire", "tags", "query", "statuses", "headers",
-        "visitors", "sitemap",
+        "params", "fallback", "revalidate", "expire", "tags", "query", "vary", "statuses",
+        "headers", "visitors", "sitemap", "max_pages",
     } == set(MarkOptions.__annotations__)  # fmt: skip
 
 
@@ -269,7 +269,7 @@ def test_false_with_options_is_a_contradiction() -> None:
         ("params", lambda one, two: [], "takes no argument, or one"),
         ("fallback", "rendre", "Did you mean 'render'?"),
         ("fallback", None, "one of 'render', 'pass', '404' is wanted"),
-        ("revalidate", "60", "seconds are wanted, or None"),
+        ("revalidate", "60", "seconds are wanted, None, or one of seconds, minutes"),
         ("revalidate", True, "seconds are wanted, or None"),
         ("revalidate", -1, "seconds are wanted, or None"),
         ("revalidate", float("nan"), "seconds are wanted, or None"),
