@@ -15,6 +15,7 @@ from .errors import PrerenderError as PrerenderError
 from .errors import RenderError as RenderError
 from .errors import RouteError as RouteError
 from .errors import StoreError as StoreError
+from .errors import TagsError as TagsError
 from .extension import Prerender as Prerender
 from .generate import generate as generate
 from .generate import Report as Report
@@ -44,6 +45,7 @@ __all__ = [
     "Report",
     "RouteError",
     "StoreError",
+    "TagsError",
     "Taken",
     "attach_default_logger",
     "generate",

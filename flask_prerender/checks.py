@@ -65,7 +65,7 @@ def seconds(value: Any) -> float | None:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
-        raise ValueError("a number of seconds of at least 0 is wanted, or None")
+        raise ValueError("seconds are wanted, a number of at least 0, or None")
     return float(value)
 
 

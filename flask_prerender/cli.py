@@ -22,6 +22,7 @@ from .commands import make_commands
 from .errors import ConfigError
 from .errors import PrerenderError
 from .errors import RouteError
+from .errors import StoreError
 from .generate import Build
 from .options import HEADERS
 from .page import Page
@@ -133,12 +134,20 @@ def _build(
     if dry_run:
         _list_plan(build, as_json)
         return
-    _run(build, is_silent=quiet or as_json)
     if as_json:
-        click.echo(json.dumps(build.report.to_dict(), indent=2, default=str))
+        _run_as_json(build)
     else:
+        _run(build, is_silent=quiet)
         report.show(build.report, site, quiet=quiet)
     ctx.exit(0 if build.report.is_good else 1)
+
+
+def _run_as_json(build: Build) -> None:
+    try:
+        _run(build, is_silent=True)
+    except StoreError as error:
+        build.report.error = str(error)
+    click.echo(json.dumps(build.report.to_dict(), indent=2, default=str))
 
 
 def _run(build: Build, *, is_silent: bool) -> None:
@@ -151,7 +160,7 @@ def _run(build: Build, *, is_silent: bool) -> None:
         hidden=is_silent,
     ) as outcomes:
         for _ in outcomes:
-            pass
+            outcomes.length = build.report.total  # it is counted anew where the build goes
 
 
 def _list_plan(build: Build, as_json: bool) -> None:

@@ -202,7 +202,8 @@ def _reads(site: Site, done: Render, mark: Mark) -> Verdict:
         return _YES
     name = min(undeclared)
     what, remedy = _READS[name]
-    return Verdict(name, f"the view reads {what}; {remedy}")
+    place = done.read_at.get(name, "")
+    return Verdict(name, f"the app reads {what}{place and f' ({place})'}; {remedy}")
 
 
 def _empty(site: Site, done: Render, mark: Mark) -> Verdict:

@@ -11,8 +11,6 @@ from contextlib import suppress
 from dataclasses import asdict
 from dataclasses import dataclass
 from dataclasses import field
-from datetime import datetime
-from datetime import UTC
 from pathlib import Path
 
 from flask import Flask
@@ -23,12 +21,13 @@ from . import sitemap
 from .disk import failures
 from .errors import RenderError
 from .errors import StoreError
+from .errors import TagsError
 from .page import Page
+from .places import refuse_static
 from .plan import Plan
 from .problems import Problem
 from .publish import Outcome
 from .render import request_environ
-from .site import refuse_static
 from .site import Site
 from .site import site_of
 from .workers import Workers
@@ -44,7 +43,7 @@ class Report:
 
     :ivar total: pages planned. :ivar counts: pages by result (``published``, ``unchanged``,
         ``refused``, ``failed``). :ivar reasons: pages refused or failed, by reason.
-    :ivar error: what kept the build from its end, if anything did.
+    :ivar removed: pages taken away. :ivar error: what kept the build from its end.
     """
 
     total: int = 0
@@ -55,6 +54,7 @@ class Report:
     changed: list[str] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     unknown: list[str] = field(default_factory=list)
+    unknown_tags: list[str] = field(default_factory=list)
     removed: int = 0
     bytes: int = 0
     duration: float = 0.0
@@ -72,6 +72,7 @@ class Report:
         return not (
             self.turned_down
             or self.unknown
+            or self.unknown_tags
             or self.was_stopped
             or self.error
             or any(not problem.is_warning for problem in self.problems)
@@ -81,6 +82,9 @@ class Report:
         return self.counts.get(result, 0)
 
     def add(self, outcome: Outcome) -> None:
+        if outcome.result == "removed":
+            self.removed += 1
+            return
         self.counts[outcome.result] = self.count(outcome.result) + 1
         if outcome.page is not None:
             self.bytes += outcome.page.size
@@ -132,14 +136,14 @@ class Build:
         self._concurrency = concurrency or site.settings.concurrency
         self._fail_fast = fail_fast
         self._started = time.perf_counter()
-        self.plan = Plan(site, paths, tags)
+        self.plan = plan = Plan(site, paths, tags)
         try:
-            self.plan.fill()
+            plan.fill(self._stored())
         except BaseException:
             self.close()
             raise
         self.report = Report(
-            total=len(self.plan), problems=self.plan.problems, unknown=self.plan.unknown
+            len(plan), problems=plan.problems, unknown=plan.unknown, unknown_tags=plan.unknown_tags
         )
 
     def close(self) -> None:
@@ -154,6 +158,7 @@ class Build:
         site, report = self._site, self.report
         with closing(self):
             self._move()
+            site.claim()
             site.store.sweep()
             number = site.store.next_build()
             signals.send(signals.generate_started, site.app, total=report.total)
@@ -166,11 +171,24 @@ class Build:
             self._finish(number)
 
     def _move(self) -> None:
-        site, is_full = self._site, self.plan.is_full
-        site.move(
-            self._output or (site.path if is_full else site.output),
-            self._style or (site.settings.style if is_full else site.style),
-        )
+        site = self._site
+        is_elsewhere = site.output != self._destination
+        style = site.settings.style if self.plan.is_full else site.style
+        site.move(self._destination, self._style or style)
+        if is_elsewhere:
+            self.plan.add_visited(self._stored())
+            self.report.total = len(self.plan)
+
+    @property
+    def _destination(self) -> Path:
+        usual = self._site.path if self.plan.is_full else self._site.output
+        return self._output or usual
+
+    def _stored(self) -> Iterator[Page]:
+        """Yield the pages that are stored where the build goes, while that can be told."""
+        with suppress(StoreError):  # the build itself will say it
+            if self._site.output == self._destination and self._site.owns_pages():
+                yield from self._site.store.pages()
 
     def _publish(self, number: int) -> Iterator[Outcome]:
         announced = time.monotonic()
@@ -182,7 +200,7 @@ class Build:
                     self._announce()
                     announced = time.monotonic()
                 yield outcome
-                if self._fail_fast and not outcome.is_stored:
+                if self._fail_fast and self.report.turned_down:
                     self.report.was_stopped = True
                     return
 
@@ -195,7 +213,9 @@ class Build:
         site, report = self._site, self.report
         try:
             if self.plan.is_full and not report.was_stopped:
-                report.removed = self._prune(number)
+                report.removed += self._prune(number)
+                if not self._broken:
+                    site.store.finish_build(number)
             self._list_pages()
             site.remember_build()
             site.coordination.advance()
@@ -235,7 +255,7 @@ class Build:
         A page that was planned and failed now stays as it was, and so do the pages of a route whose
         enumerator failed.
         """
-        broken = {p.endpoint for p in self.report.problems if p.kind == "enumerator"}
+        broken = self._broken
         removed = 0
         for page in self._site.store.pages():
             is_wanted = page.key in self.plan or page.endpoint in broken
@@ -247,11 +267,19 @@ class Build:
             )
         return removed
 
+    @property
+    def _broken(self) -> set[str]:
+        """Return the endpoints of whose pages we do not know all, because something failed."""
+        return {p.endpoint for p in self.report.problems if p.kind in ("enumerator", "tags")}
+
     def _is_of_a_visit(self, page: Page) -> bool:
         """Whether a visitor brought the page, and another could bring it today."""
         if page.origin != "visit":
             return False
-        return self._site.routes.match(request_environ(self._site, page.key), page.key) is not None
+        with suppress(TagsError):
+            environ = request_environ(self._site, page.key)
+            return self._site.routes.match(environ, page.key) is not None
+        return True
 
 
 def generate(
@@ -272,8 +300,3 @@ def generate(
     for _ in build.run():
         pass
     return build.report
-
-
-def moment(seconds: float) -> str:
-    """Return a time as ISO 8601 in UTC."""
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")

@@ -3,7 +3,6 @@ answer into a Flask response."""
 
 from __future__ import annotations
 
-import os
 import re
 import typing as t
 
@@ -14,6 +13,7 @@ from flask import request
 from flask import Response
 from flask import send_from_directory
 from werkzeug.exceptions import NotFound
+from werkzeug.sansio.utils import host_is_trusted
 
 from .errors import PrerenderError
 from .marks import Mark
@@ -134,9 +134,9 @@ class Hook:
         site, path = self.site, current.environ.get("PATH_INFO", "")
         if not _SITEMAP.match(path) or current.method not in ("GET", "HEAD"):
             return None
-        if not (site.settings.sitemap and site.serves):
+        if not (site.settings.sitemap and site.serves and site.owns_pages()):
             return None
-        if not os.path.isfile(site.public / path[1:]):  # noqa: PTH113
+        if not (site.public / path[1:]).is_file():
             return None
         return send_from_directory(site.public, path[1:], mimetype="application/xml")
 
@@ -229,7 +229,8 @@ class Hook:
         anything = self.site.app.url_map.host_matching and not rule.host
         if not (variable or anything):
             return True
-        return current.host in (self.site.app.config.get("TRUSTED_HOSTS") or ())
+        trusted = self.site.app.config.get("TRUSTED_HOSTS") or ()
+        return bool(trusted) and host_is_trusted(current.host, trusted)
 
     def _forward(self, status: str) -> None:
         """Say in the answer of this request why the app gives it."""

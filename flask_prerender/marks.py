@@ -96,11 +96,12 @@ class Mark:
         """
         try:
             found = self.tags(**values) if callable(self.tags) else self.tags
-            if isinstance(found, str):
-                raise TypeError(f"tags gave the text {found!r} where a list of texts is wanted.")
-            return tuple(sorted(set(map(str, found))))
+            tags = tuple(sorted(set(map(str, found))))
         except Exception as error:
             raise TagsError(f"{type(error).__name__}: {error}") from error
+        if isinstance(found, str):
+            raise TagsError(f"tags gave the text {found!r} where a list of texts is wanted.")
+        return tags
 
     def options(self) -> dict[str, t.Any]:
         """Return what the manifest and the sitemap keep of the mark."""

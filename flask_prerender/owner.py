@@ -17,11 +17,11 @@ def owner_of(root: Path) -> str | None:
     :raises StoreError: the file cannot be read.
     """
     path = root / _FILE
-    try:
-        with failures("read", path):
+    with failures("read", path):
+        try:
             return str(json.loads(path.read_text(encoding="utf-8"))["app"])
-    except (ValueError, KeyError, TypeError):
-        return None
+        except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
+            return None
 
 
 def claim(root: Path, name: str) -> str:

@@ -17,7 +17,9 @@ from typing import Literal
 from urllib.parse import parse_qsl
 from urllib.parse import quote
 from urllib.parse import unquote
+from urllib.parse import unquote_to_bytes
 from urllib.parse import urlencode
+from urllib.parse import urlsplit
 
 IDENTITY = "identity"
 
@@ -210,13 +212,21 @@ def make_key(raw_path: str, query: Iterable[tuple[str, str]] = (), host: str = "
     return key if len(key) <= _KEY_BYTES else None
 
 
-def typed_key(path: str) -> str | None:
-    """Return the key of a path as a person types it, with or without a query; ``None`` when no
-    such URL is ever stored."""
+def typed_key(path: str, base_url: str = "", *, has_hosts: bool = False) -> str | None:
+    """Return the key of a path or URL as a person types it, with or without a query; ``None`` when
+    no such URL is ever stored.
+
+    :param base_url: absolute URLs below this address are taken as well.
+    :param has_hosts: whether keys begin with ``//host``.
+    """
+    if base_url and (path == base_url or path.startswith(f"{base_url}/")):
+        own_host = f"//{urlsplit(base_url).netloc.lower()}" if has_hosts else ""
+        path = own_host + (path.removeprefix(base_url) or "/")
     host, plain, query = split_key(path)
-    raw = unquote(plain).encode("utf-8", "surrogateescape").decode("latin-1")
-    pairs = parse_qsl(query, keep_blank_values=True)
-    return make_key(raw, pairs, host)
+    if bool(host) != has_hosts:
+        return None
+    raw = unquote_to_bytes(plain.encode("utf-8", "surrogateescape")).decode("latin-1")
+    return make_key(raw, parse_qsl(query, keep_blank_values=True), host.lower())
 
 
 def split_key(key: str) -> tuple[str, str, str]:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Sequence
 from contextvars import Context
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from urllib.parse import parse_qsl
 from urllib.parse import unquote
 
+from .errors import TagsError
 from .marks import Mark
+from .page import Page
 from .page import split_key
-from .page import typed_key
 from .problems import Problem
 from .render import request_environ
 from .routes import Target
@@ -33,24 +36,26 @@ class Plan:
 
     def __init__(self, site: Site, paths: Sequence[str] = (), tags: Sequence[str] = ()) -> None:
         self._site = site
-        self._paths = [_normal(path) for path in paths]
+        keys = {path: _normal(site, path) for path in paths}
+        self._paths = [key for key in keys.values() if key is not None]
+        self._has_paths = bool(paths)
         self._tags = frozenset(tags)
+        self._met: set[str] = set()
+        #: Whether every page of the site is meant.
+        self.is_full = not paths and not tags
         self._marks: list[Mark] = []
         self._numbers: dict[int, int] = {}
         self.problems: list[Problem] = []
         #: Paths that were asked for and belong to no marked route.
-        self.unknown: list[str] = []
+        self.unknown = [path for path, key in keys.items() if key is None]
+        #: Tags that were asked for and no page has.
+        self.unknown_tags: list[str] = []
         # "" is a private database on disk that vanishes with its connection.
         self._urls = sqlite3.connect("", check_same_thread=False, isolation_level=None)
         self._urls.execute(
             "CREATE TABLE urls (n INTEGER PRIMARY KEY, key TEXT UNIQUE, rule TEXT, endpoint TEXT,"
-            " tags TEXT, last_modified REAL, mark INTEGER)"
+            " tags TEXT, last_modified REAL, mark INTEGER, visited INTEGER)"
         )
-
-    @property
-    def is_full(self) -> bool:
-        """Whether every page of the site is meant."""
-        return not self._paths and not self._tags
 
     def __len__(self) -> int:
         count: int = self._urls.execute("SELECT count(*) FROM urls").fetchone()[0]
@@ -62,20 +67,32 @@ class Plan:
     def __iter__(self) -> Iterator[Target]:
         last = 0
         while rows := self._urls.execute(
-            "SELECT n, key, rule, endpoint, tags, last_modified, mark FROM urls WHERE n > ?"
-            " ORDER BY n LIMIT 500",
+            "SELECT n, key, rule, endpoint, tags, last_modified, mark, visited FROM urls"
+            " WHERE n > ? ORDER BY n LIMIT 500",
             (last,),
         ).fetchall():
-            for _, key, rule, endpoint, tags, last_modified, number in rows:
-                mark = self._marks[number]
-                yield Target(key, rule, endpoint, mark, tuple(json.loads(tags)), last_modified)
+            for _, key, rule, endpoint, tags, last_modified, number, visited in rows:
+                tags, mark = tuple(json.loads(tags)), self._marks[number]
+                yield Target(key, rule, endpoint, mark, tags, last_modified, bool(visited))
             last = rows[-1][0]
 
-    def fill(self) -> None:
-        """Ask every enumerator, in a clean context: a build may run inside a visitor's request."""
-        Context().run(self._fill)
+    def fill(self, stored: Iterable[Page] = ()) -> None:
+        """Ask every enumerator, in a clean context: a build may run inside a visitor's request.
 
-    def _fill(self) -> None:
+        :param stored: what is stored. Pages that visitors asked for come after those listed.
+        """
+        Context().run(self._fill, stored)
+
+    def add_visited(self, stored: Iterable[Page]) -> None:
+        """Add the pages that visitors asked for and that a marked route still answers."""
+        for page in stored:
+            if page.origin != "visit" or page.key in self:
+                continue
+            target = self._answering(page.key)
+            if target is not None and self._is_wanted(target):
+                self._add(replace(target, is_visited=True))
+
+    def _fill(self, stored: Iterable[Page]) -> None:
         self._urls.execute("BEGIN")
         with self._site.app.app_context():
             for problem in self._site.routes.idle():
@@ -83,9 +100,11 @@ class Plan:
             for target in self._site.routes.targets(self._note):
                 if self._is_wanted(target):
                     self._add(target)
+            self.add_visited(stored)
             for path in self._paths:
                 self._add_exact(path)
         self._urls.execute("COMMIT")
+        self.unknown_tags += sorted(self._tags - self._met)
 
     def close(self) -> None:
         self._urls.close()
@@ -95,9 +114,10 @@ class Plan:
             self.problems.append(problem)
 
     def _is_wanted(self, target: Target) -> bool:
+        self._met |= self._tags & set(target.tags)
         if self._tags and self._tags.isdisjoint(target.tags):
             return False
-        if not self._paths:
+        if not self._has_paths:
             return True
         return any(_fits(target.key, path) for path in self._paths)
 
@@ -107,8 +127,8 @@ class Plan:
             number = self._numbers[id(target.mark)] = len(self._marks)
             self._marks.append(target.mark)
         self._urls.execute(
-            "INSERT OR IGNORE INTO urls (key, rule, endpoint, tags, last_modified, mark)"
-            " VALUES (?, ?, ?, ?, ?, ?)",
+            "INSERT OR IGNORE INTO urls (key, rule, endpoint, tags, last_modified, mark, visited)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?)",
             (
                 target.key,
                 target.rule,
@@ -116,6 +136,7 @@ class Plan:
                 json.dumps(target.tags),
                 target.last_modified,
                 number,
+                target.is_visited,
             ),
         )
 
@@ -127,17 +148,23 @@ class Plan:
             return
         if path in self:
             return
-        try:
-            target = self._site.routes.match(request_environ(self._site, path), path)
-        except Exception as error:  # from the mark's own tags
-            text = f"{path}: its tags failed: {type(error).__name__}: {error}"
-            self.problems.append(Problem("enumerator", "", path, text))
-            return
-        names = {name for name, _ in parse_qsl(split_key(path)[2], keep_blank_values=True)}
-        if target is None or not all(map(target.mark.has_query, names)):
-            self.unknown.append(path)
-        elif not self._tags or not self._tags.isdisjoint(target.tags):
+        told = len(self.problems)
+        target = self._answering(path)
+        if target is None:
+            if len(self.problems) == told:
+                self.unknown.append(path)
+        elif self._is_wanted(target):
             self._add(target)
+
+    def _answering(self, key: str) -> Target | None:
+        """Return the marked route that would store this page at a first visit, if there is one."""
+        try:
+            target = self._site.routes.match(request_environ(self._site, key), key)
+        except TagsError as error:
+            self.problems.append(Problem("tags", "", key, f"{key}: its tags failed: {error}"))
+            return None
+        names = {name for name, _ in parse_qsl(split_key(key)[2], keep_blank_values=True)}
+        return None if target is None or not all(map(target.mark.has_query, names)) else target
 
 
 def _is_pattern(path: str) -> bool:
@@ -145,9 +172,9 @@ def _is_pattern(path: str) -> bool:
     return "*" in path or "[" in path or ("?" in path and "=" not in path.partition("?")[2])
 
 
-def _normal(path: str) -> str:
-    """Return a path as a user types it in the form that keys have."""
-    return path if _is_pattern(path) else typed_key(path) or path
+def _normal(site: Site, path: str) -> str | None:
+    """Return a path as a user types it in the form that keys have, or ``None`` when it has none."""
+    return path if _is_pattern(path) else site.typed_key(path)
 
 
 def _fits(key: str, path: str) -> bool:

@@ -6,6 +6,10 @@ from dataclasses import dataclass
 
 from werkzeug.routing import Rule
 
+from .errors import TagsError
+
+_KEPT = "Pages stored earlier stay as they are."
+
 
 @dataclass(frozen=True, slots=True)
 class Problem:
@@ -56,19 +60,18 @@ def failing_enumerator(rule: Rule, error: Exception) -> Problem:
     return _problem(
         "enumerator",
         rule,
-        f"the list of its pages failed: {_sentence(error)} Pages stored earlier stay as they are. "
+        f"the list of its pages failed: {_sentence(f'{type(error).__name__}: {error}')} {_KEPT} "
         "Three ways to mend it: mend the enumerator (params=); make pages at their "
         'first visit instead with @app.prerender(fallback="render"); or unmark the route with '
         "@app.prerender(False).",
     )
 
 
-def failing_tags(rule: Rule, error: Exception) -> Problem:
-    cause = error.__cause__ or error
+def failing_tags(rule: Rule, error: TagsError) -> Problem:
     return _problem(
         "tags",
         rule,
-        f"the tags of its pages failed: {_sentence(cause)} Pages stored earlier stay as they are. "
+        f"the tags of its pages failed: {_sentence(str(error))} {_KEPT} "
         "Three ways to mend it: mend the callable (tags=), which gets those of the URL's values "
         "that it names; give a list that is the same for all its pages; or unmark the route with "
         "@app.prerender(False).",
@@ -95,8 +98,8 @@ def unstorable(rule: Rule, path: str) -> Problem:
     )
 
 
-def _sentence(error: BaseException) -> str:
-    text = f"{type(error).__name__}: {error}".rstrip()
+def _sentence(text: str) -> str:
+    text = text.rstrip()
     return text if text.endswith((".", "!", "?")) else f"{text}."
 
 

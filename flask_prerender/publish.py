@@ -25,9 +25,12 @@ from .storing import store
 from .storing import take_away
 from .validators import render_again
 
-Result = t.Literal["published", "unchanged", "refused", "failed"]
+Result = t.Literal["published", "unchanged", "removed", "refused", "failed"]
 
+#: What a page that is gone answers, or one that has moved for good.
 _GONE = frozenset({301, 308, 404, 410})
+#: Where it was only a visitor who asked for the page, a guard may have appeared before it as well.
+_GONE_UNLISTED = _GONE | {302, 303, 307}
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +38,7 @@ class Outcome:
     """What became of one URL.
 
     :ivar result: ``published`` (stored, new or changed), ``unchanged`` (the same bytes as before),
+        ``removed`` (a visitor's page that is gone now, or made room for one that is listed),
         ``refused`` (by the gate: `reason` says why), ``failed`` (the view, or the store).
     :ivar where: for a failure, the last frame in the app's own code.
     """
@@ -107,6 +111,8 @@ def _not_stored(
         return _outcome(target, done, "unchanged", page=adopt(site, target.key, build))
     if isinstance(error, CollisionError):
         verdict = Verdict("collision", _collision(site, error))
+        if target.is_visited:
+            return _outcome(target, done, "removed", verdict)
     elif isinstance(error, FencedError):
         verdict = Verdict("fenced", str(error))
     elif isinstance(error, BudgetError):
@@ -139,6 +145,9 @@ def _judge(site: Site, target: Target, done: Render) -> Verdict:
 
 def _turn_down(site: Site, target: Target, done: Render, verdict: Verdict, origin: str) -> Outcome:
     removed = False
+    if target.is_visited and verdict.reason == "status" and done.status in _GONE_UNLISTED:
+        take_away(site, target.key, str(done.status))
+        return _outcome(target, done, "removed", verdict)
     if _says_gone(done, verdict, origin):
         removed = take_away(site, target.key, verdict.reason)
     failed = is_failure(verdict) or verdict.reason in ("store", "collision")

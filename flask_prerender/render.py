@@ -74,6 +74,8 @@ class Render:
     templates: set[str] = field(default_factory=set)
     #: In respect mode: what the headers say of storing, once it was asked for.
     terms: Terms | str | None = None
+    #: Where it read them first, as far as that is known: ``file:line in function``.
+    read_at: dict[str, str] = field(default_factory=dict)
     rule: str = ""
     endpoint: str = ""
     #: Set when Flask has opened the session and matched the URL: from here on, what is read is

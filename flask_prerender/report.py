@@ -76,6 +76,8 @@ def show_problems(report: Report) -> None:
             fg="red",
             err=True,
         )
+    for tag in report.unknown_tags:
+        click.secho(f"error: no page has the tag {tag!r}.", fg="red", err=True)
 
 
 def show_routes(rows: Sequence[dict[str, t.Any]], *, all_urls: bool) -> None:

@@ -16,7 +16,6 @@ from typing import Any
 from . import signals
 from .coordination.base import EVERYTHING
 from .errors import RouteError
-from .page import typed_key
 from .publish import Outcome
 from .regenerate import Regenerator
 from .render import request_environ
@@ -83,7 +82,7 @@ def take_back(
         _add_path(site, path, revoked, taken)
     for prefix in prefixes:
         if prefix.startswith("/") and not prefix.startswith("//"):
-            revoked.append(prefix_tag(typed_key(prefix) or prefix))
+            revoked.append(prefix_tag(site.typed_key(prefix) or prefix))
         else:
             taken.refused[prefix] = "a prefix begins with one slash"
     for tag in tags:
@@ -130,7 +129,7 @@ def refresh(
 
 def _keys(site: Site, path: str) -> list[str]:
     """Return the key of a path of a marked route: several where pages differ by a header."""
-    key = typed_key(path)
+    key = site.typed_key(path)
     if key is None:
         return []
     try:
@@ -155,7 +154,7 @@ def _refresh(site: Site, regenerator: Regenerator, key: str, limit: float) -> Ou
 
 
 def _add_path(site: Site, path: str, revoked: list[str], taken: Taken) -> None:
-    key = typed_key(path) if path.startswith("/") and not path.startswith("//") else None
+    key = site.typed_key(path) if path.startswith("/") and not path.startswith("//") else None
     if key is None:
         taken.refused[path] = "it is not a path of this site"
         return

@@ -54,6 +54,8 @@ class Target:
     mark: Mark
     tags: tuple[str, ...] = ()
     last_modified: float | None = None
+    #: Stored because a visitor asked for it; no enumerator lists it.
+    is_visited: bool = False
 
 
 class Routes:

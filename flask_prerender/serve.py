@@ -106,7 +106,8 @@ class Server:
         note_at_times(site)
         revision = site.revocations.follow()
         page = site.store.get(key)
-        if page is None:
+        # After the page was read: whoever stored it had said so before.
+        if page is None or not self._is_ours():
             site.memory.drop(key)
             return None
         source = "memory"
@@ -125,6 +126,12 @@ class Server:
     def knows(self, key: str) -> bool:
         """Return whether a page is stored, however old."""
         return self.site.store.get(key) is not None
+
+    def _is_ours(self) -> bool:
+        if self.site.owns_pages():
+            return True
+        self.site.complain("owner", "Nothing stored is served: another app's pages are there.")
+        return False
 
     def _send(self, environ: Environ, ready: Ready, sent: Sent, source: str) -> Answer | None:
         changed_at = ready.changed_at

@@ -2,35 +2,42 @@
 
 from __future__ import annotations
 
-import json
+import gc
 import logging
 import os
 import threading
 import typing as t
 import weakref
 from collections.abc import Callable
+from collections.abc import Iterator
 from collections.abc import Sequence
+from contextlib import contextmanager
 from contextlib import suppress
 from pathlib import Path
 
 from flask import current_app
 from flask import Flask
 
+from .address import base_url
+from .address import render_environ
 from .compress import Compressor
 from .coordination.base import Coordination
-from .disk import failures
-from .disk import write_whole
 from .errors import ConfigError
 from .errors import PrerenderError
+from .errors import StoreError
 from .flights import Flights
 from .memory import Memory
+from .owner import claim
+from .owner import owner_of
 from .page import Style
+from .page import typed_key
+from .places import directory
+from .places import read_last_build
+from .places import write_last_build
 from .revocations import Revocations
 from .routes import Routes
 from .settings import Settings
 from .stores.base import Store
-from .visitor import base_url
-from .visitor import render_environ
 
 log = logging.getLogger("flask_prerender")
 
@@ -38,8 +45,9 @@ Clock = Callable[[], float]
 #: Makes the store for a directory.
 OpenStore = Callable[[Path], Store]
 
-_LAST_BUILD = "last-build.json"
 _QUIET_SECONDS = 60.0
+#: How much longer than its timeout a render is waited for: by then it knows it is late.
+GRACE_SECONDS = 1.0
 
 
 class Site:
@@ -52,7 +60,7 @@ class Site:
     storing = 0
     #: Until when the store is left in peace after it failed to write.
     store_rests_until = 0.0
-    is_started = False
+    is_started = is_closed = False
     _build_mtime = 0
 
     def __init__(
@@ -71,15 +79,16 @@ class Site:
         self.clock = clock
         self.base_url, self.script_name = base_url(app, settings)
         self.render_environ = render_environ(self.base_url, self.script_name, settings)
-        self.path = _directory(app, settings)
-        _refuse_shared(app, self.path)
+        self.path = directory(app, settings)
+        _refuse_shared(app, settings, self.path)
         self.output = self.path
         self.style: Style = t.cast(Style, settings.style)
         self._open_store = open_store
         self.coordination = coordination(self.path)
         self.store = open_store(self.path)
+        self._owner: str | None = None
         self.memory: Memory[t.Any] = Memory(settings.memory_bytes)
-        self.flights: Flights[t.Any] = Flights(settings.max_renders)
+        self.flights = _flights(settings)
         self.revocations = Revocations(self.coordination)
         #: Keys whose response was not stored, and until when nobody need try again.
         self.unstorable: dict[str, tuple[float, str]] = {}
@@ -92,8 +101,9 @@ class Site:
         self._complaints: dict[str, tuple[float, int]] = {}
         self._lock = threading.Lock()
         self._home = (os.getpid(), threading.Lock)
-        _sites.add(self)
         self.follow_build()
+        self._refuse_foreign()
+        _sites.add(self)
 
     @property
     def has_public_url(self) -> bool:
@@ -104,6 +114,11 @@ class Site:
     def serves(self) -> bool:
         enabled = self.settings.enabled
         return not (self.app.debug or self.app.testing) if enabled is None else enabled
+
+    def typed_key(self, path: str) -> str | None:
+        """Return the key of a path, or of a URL of the site, as a person types it; ``None`` when no
+        such URL is ever stored."""
+        return typed_key(path, self.base_url, has_hosts=bool(self.routes.key_host("x")))
 
     @property
     def public(self) -> Path:
@@ -125,16 +140,23 @@ class Site:
             message += f" (and {left_out} more like it)"
         log.warning(message, *args, exc_info=exc_info)
 
-    def writing(self, change: int) -> None:
-        """Count writers, so that the end of the process can wait for them."""
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Count the writers, so that the end of the process can wait for them."""
         with self._lock:
-            self.storing += change
+            self.storing += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self.storing -= 1
 
     def move(self, output: Path, style: str) -> None:
         """Use another directory and style, as a build does that was told to."""
         if output != self.output:
             self.store.close()
             self.output = output
+            self._owner = None
             self.store = self._open_store(output)
             self.memory.clear()
         self.style = t.cast(Style, style)
@@ -144,32 +166,50 @@ class Site:
 
         :raises StoreError: it cannot be written.
         """
-        target = self.path / _LAST_BUILD
-        output = str(self.output)
-        with suppress(ValueError):  # another drive, on Windows
-            # Relative, so that a directory which was copied or moved whole still finds itself.
-            output = os.path.relpath(output, self.path)
-        facts = json.dumps({"output": output, "style": self.style}) + "\n"
-        with failures("write", target):
-            self.path.mkdir(parents=True, exist_ok=True)
-            write_whole(self.path, target, facts.encode())
+        write_last_build(self.path, self.output, self.style)
 
     def follow_build(self) -> None:
         """Look where the last build said it went. Called at the start and when pages changed."""
-        target = self.path / _LAST_BUILD
         try:
-            mtime = target.stat().st_mtime_ns
-            if mtime == self._build_mtime:
-                return
-            facts = json.loads(target.read_text())
-            output, style = (self.path / facts["output"]).resolve(), facts["style"]
-        except FileNotFoundError:
+            found = read_last_build(self.path, self._build_mtime)
+        except StoreError as error:
+            self.complain("last-build", "%s", error)
             return
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            self.complain("last-build", "%s cannot be read: %s", target, error)
-            return
-        self._build_mtime = mtime
-        self.move(output, style)
+        if found is not None:
+            self._build_mtime, output, style = found
+            self.move(output, style)
+
+    def owns_pages(self) -> bool:
+        """Whether what is stored was stored by this app.
+
+        :raises StoreError: it cannot be read who did.
+        """
+        if self._owner is None:
+            self._owner = owner_of(self.output)
+        return self._owner in (None, self.app.name)
+
+    def claim(self) -> None:
+        """Write the app's name beside its pages, before the first of them.
+
+        :raises StoreError: another app has its pages there, or the name cannot be written.
+        """
+        if self._owner is None:
+            self._owner = claim(self.output, self.app.name)
+        if self._owner != self.app.name:
+            raise StoreError(self._foreign())
+
+    def _foreign(self) -> str:
+        return (
+            f"The pages in {self.output} are those of the app {self._owner!r}, and this one is "
+            f"{self.app.name!r}: each would serve the other's. Give it a PRERENDER_PATH of its "
+            "own; or, if the app was renamed, remove the directory."
+        )
+
+    def _refuse_foreign(self) -> None:
+        with suppress(StoreError):  # where nothing can be read, nothing will be served
+            if not self.owns_pages():
+                self.close()
+                raise ConfigError(self._foreign())
 
     def after_fork(self) -> None:
         """Renew what a forked child must not share with its parent."""
@@ -194,6 +234,7 @@ class Site:
                     self.after_fork()
 
     def close(self) -> None:
+        self.is_closed = True
         self.store.close()
         self.coordination.close()
 
@@ -238,32 +279,26 @@ def site_of(app: Flask) -> Site:
     return site
 
 
-def _directory(app: Flask, settings: Settings) -> Path:
-    path = (Path(app.instance_path) / settings.path).resolve()
-    refuse_static(app, path, "PRERENDER_PATH")
-    return path
+def _flights(settings: Settings) -> Flights[t.Any]:
+    return Flights(settings.max_renders, settings.timeout + GRACE_SECONDS)
 
 
-def refuse_static(app: Flask, path: Path, name: str) -> None:
+def _refuse_shared(app: Flask, settings: Settings, path: Path) -> None:
+    """Let no two apps of a process keep their pages in one place: each would serve the other's.
+
+    Tests may, and do: they make one app again and again.
     """
-    :param name: the setting or option that gave the directory.
-    :raises ConfigError: it is one from which Flask serves files.
-    """
-    path = path.resolve()
-    static = app.static_folder and Path(app.static_folder).resolve()
-    if static and (path == static or static in path.parents):
+    if app.testing or settings.enabled is False or not _rivals(path):
+        return
+    gc.collect()  # an app that was dropped is a ring of references
+    for other in _rivals(path):
         raise ConfigError(
-            f"{name} is {path}, inside the static folder {static}: Flask would serve the "
-            "store's own files to everybody. Choose a directory outside of it."
+            f"Two apps of this process, {other.app.name!r} and {app.name!r}, would both keep their "
+            f"pages in {path}, and each would serve the other's. Give each a PRERENDER_PATH of its "
+            "own; or, if they are the same site, set PRERENDER_ENABLED = False for one of them."
         )
 
 
-def _refuse_shared(app: Flask, path: Path) -> None:
-    """Let no two apps of a process keep their pages in one place: each would serve the other's."""
-    for other in list(_sites):
-        name = other.app.import_name
-        if other.path == path and name != app.import_name:
-            raise ConfigError(
-                f"The apps {name!r} and {app.import_name!r} would both keep their pages in {path}, "
-                "and each would serve the other's. Give one of them another PRERENDER_PATH."
-            )
+def _rivals(path: Path) -> list[Site]:
+    sites = [site for site in list(_sites) if site.path == path and not site.is_closed]
+    return [one for one in sites if not one.app.testing and one.settings.enabled is not False]

@@ -26,6 +26,9 @@ from .render import request_environ
 from .routes import Target
 from .site import Site
 
+#: Visitors may bring back, meanwhile, the page that makes room.
+_ATTEMPTS = 3
+
 
 def store(
     site: Site, target: Target, done: Render, origin: str, build: int, token: int
@@ -44,7 +47,7 @@ def store(
             known = replace(page, variants=previous.variants, generated_at=generated_at)
             check_size(site, target.mark, known)
             try:
-                _put(site, known, {})
+                _put(site, known, _checked_bodies(site, known, done.body) if build else {})
                 return known, same and _is_served_alike(site, previous, page)
             except BlobMissingError:
                 pass  # somebody took a body away: all of them are written again below
@@ -58,19 +61,44 @@ def store(
     return page, False
 
 
+def _checked_bodies(site: Site, page: Page, body: bytes) -> dict[str, bytes]:
+    """Return the bodies of a page that was stored before, for the store to compare them.
+
+    :raises BlobMissingError: a variant is damaged.
+    """
+    bodies = {IDENTITY: body}
+    for variant in page.variants[1:]:
+        stored = site.store.read(page, variant)
+        if stored is None:
+            raise BlobMissingError(f"{page.key}: its {variant.encoding} body is damaged.")
+        bodies[variant.encoding] = stored
+    return bodies
+
+
 def _put(site: Site, page: Page, bodies: Mapping[str, bytes]) -> None:
     """Store a page. One that has its file makes room when no marked route answers it any more:
-    the route was moved from ``/about`` to ``/about/``."""
-    site.writing(1)
-    try:
-        site.store.put(page, bodies)
-    except CollisionError as error:
-        if site.routes.match(request_environ(site, error.owner), error.owner) is not None:
-            raise
-        take_away(site, error.owner, "no route")
-        site.store.put(page, bodies)
-    finally:
-        site.writing(-1)
+    the route was moved from ``/about`` to ``/about/``. So does one that only a visitor asked for
+    when a build lists the other."""
+    site.claim()
+    for attempt in range(_ATTEMPTS):
+        try:
+            with site.writing():
+                site.store.put(page, bodies)
+            return
+        except CollisionError as error:
+            reason = _why_it_goes(site, page, error.owner)
+            if not reason or attempt + 1 == _ATTEMPTS:
+                raise
+            take_away(site, error.owner, reason)
+
+
+def _why_it_goes(site: Site, page: Page, key: str) -> str:
+    """Return why the page of `key` makes room for another, or ``""``."""
+    if site.routes.match(request_environ(site, key), key) is None:
+        return "no route"
+    owner = site.store.get(key)
+    is_visited = owner is None or owner.origin == "visit"
+    return "collision" if page.origin == "build" and is_visited else ""
 
 
 def adopt(site: Site, key: str, build: int) -> Page | None:

@@ -6,7 +6,9 @@ import time
 from dataclasses import replace
 
 from .claims import Claim
+from .errors import PrerenderError
 from .errors import StoreError
+from .errors import TagsError
 from .page import Page
 from .publish import Outcome
 from .publish import publish
@@ -39,6 +41,8 @@ def attempt(site: Site, key: str, since: float = float("-inf")) -> Outcome:
 
     :param since: a page that was made or confirmed up to this moment will not do.
     """
+    for left in site.flights.leave_behind():
+        _give_up(site, left)
     reason = known_reason(site, key)
     if reason:
         return Outcome(key, "", "", "refused", reason)
@@ -58,6 +62,17 @@ def attempt(site: Site, key: str, since: float = float("-inf")) -> Outcome:
         return remember(site, late, site.settings.timeout)
     # What was not stored is for the one who asked for it, and for nobody who only waited.
     return outcome if own or outcome.response is None else replace(outcome, response=None)
+
+
+def _give_up(site: Site, key: str) -> None:
+    """Leave a page whose render hangs to the app, for as long as a refused one."""
+    site.complain(
+        "timeout",
+        "%s is not stored: its render hangs, longer than PRERENDER_TIMEOUT (%g s)",
+        key,
+        site.settings.timeout,
+    )
+    remember(site, Outcome(key, "", "", "refused", "timeout"))
 
 
 def _just_stored(site: Site, target: Target, since: float) -> Page | None:
@@ -85,15 +100,20 @@ def _visit(site: Site, key: str, since: float) -> Outcome:
         site.store_rests_until = site.clock() + _STORE_RESTS_SECONDS
         site.complain("store", "%s is not stored: %s", key, error)
         return Outcome(key, "", "", "failed", "store", str(error))
+    except Exception as error:
+        # Told and remembered like any other failure, or each visitor would wait for the next one.
+        is_ours = isinstance(error, PrerenderError)
+        site.complain("error", "%s is not stored: error: %s", key, error, exc_info=not is_ours)
+        return remember(site, Outcome(key, "", "", "failed", "error", str(error)))
 
 
 def _claim_and_publish(site: Site, key: str, since: float) -> Outcome:
     # From the key, like the render itself: nothing of the request that asked takes part.
     try:
         target = site.routes.match(request_environ(site, key), key)
-    except Exception as error:  # from the mark's own tags
-        site.complain("tags", "%s is not stored: its tags: %r", key, error)
-        return remember(site, Outcome(key, "", "", "failed", "error", repr(error)))
+    except TagsError as error:
+        site.complain("tags", "%s is not stored: tags: %s", key, error)
+        return remember(site, Outcome(key, "", "", "failed", "tags", str(error)))
     if target is None:
         return remember(site, Outcome(key, "", "", "refused", "route", "no marked route has it"))
     deadline = time.monotonic() + site.settings.wait

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 import typing as t
 from collections.abc import Callable
 from contextlib import suppress
 from importlib import import_module
+from types import FrameType
 
 from flask import before_render_template
 from flask import Flask
@@ -21,6 +23,10 @@ from werkzeug.datastructures import EnvironHeaders
 from . import signals
 from .render import current_render
 from .render import Render
+
+#: Their frames are passed over when somebody looks for the place that read something.
+_FRAMEWORKS = frozenset({"asgiref", "contextlib", "flask", "flask_prerender", "jinja2", "werkzeug"})
+_RENDERING = "flask_prerender.render"
 
 
 def watch(app: Flask) -> None:
@@ -63,11 +69,11 @@ class _Noticing(dict[str, t.Any]):
 
     def __init__(self, environ: t.Mapping[str, t.Any], done: Render) -> None:
         super().__init__(environ)
-        self._reads = done.reads
+        self._render = done
 
     def __getitem__(self, key: str) -> t.Any:
         if key in self._NOTED:
-            self._reads.add(self._NOTED[key])
+            _note(self._render, self._NOTED[key])
         return super().__getitem__(key)
 
 
@@ -99,6 +105,28 @@ def _named_by(app: Flask, name: str) -> frozenset[str]:
     return known[name]
 
 
+def _note(done: Render, name: str) -> None:
+    if name not in done.reads:
+        done.reads.add(name)
+        done.read_at[name] = _reader()
+
+
+def _reader() -> str:
+    """Return the place that asked: the nearest one outside of the frameworks."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        module = frame.f_globals.get("__name__", "")
+        if module == _RENDERING:
+            return ""
+        template = frame.f_globals.get("__jinja_template__")
+        if template is not None:  # whose lines are not those of the code made of it
+            return f"{template.name}:{template.get_corresponding_lineno(frame.f_lineno)}"
+        if module.partition(".")[0] not in _FRAMEWORKS:
+            return f"{frame.f_code.co_filename}:{frame.f_lineno} in {frame.f_code.co_name}"
+        frame = frame.f_back
+    return ""
+
+
 def _remember_error(sender: Flask, exception: BaseException, **extra: t.Any) -> None:
     done = current_render(request.environ)
     if done is not None:
@@ -115,7 +143,7 @@ def _recording(base: type[Request]) -> type[Request]:
     def note(request: Request, name: str) -> None:
         done = current_render(request.environ)
         if done is not None and done.is_dispatched:
-            done.reads.add(name)
+            _note(done, name)
 
     def noting(attribute: str, name: str) -> property:
         def read(self: Request) -> t.Any:

@@ -6,7 +6,6 @@ from typing import Any
 
 from .gate import judge
 from .page import Page
-from .page import typed_key
 from .render import last_frame
 from .render import render
 from .render import request_environ
@@ -21,7 +20,7 @@ def explain(site: Site, url: str, *, try_it: bool = True) -> dict[str, Any]:
     :param try_it: render the page as well, without storing it, to see what the gate would say.
     :raises StoreError: the store cannot be read.
     """
-    key = typed_key(url)
+    key = site.typed_key(url)
     if key is None:
         return {"url": url, "answer": "the app: such a URL is never stored"}
     try:

@@ -14,14 +14,13 @@ from .errors import RenderError
 from .publish import Outcome
 from .publish import publish
 from .routes import Target
+from .site import GRACE_SECONDS
 from .site import Site
 
 log = logging.getLogger("flask_prerender")
 
 _ABANDONED = 4
 _LOOK_SECONDS = 0.5
-#: How much longer than PRERENDER_TIMEOUT a render is waited for: by then it knows it is late.
-_GRACE_SECONDS = 1.0
 _PARTING_SECONDS = 5.0
 
 
@@ -90,7 +89,7 @@ class Workers:
 
     def _leave_hung_behind(self) -> list[Outcome]:
         """Give up on renders past their time. What they still do is judged late and not stored."""
-        limit = time.monotonic() - self._site.settings.timeout - _GRACE_SECONDS
+        limit = time.monotonic() - self._site.settings.timeout - GRACE_SECONDS
         outcomes = []
         for number, worker in enumerate(self._workers):
             target = worker.target
@@ -125,8 +124,9 @@ class Workers:
             worker.since = time.monotonic()
             worker.target = target
             try:
+                origin = "visit" if target.is_visited else "build"
                 outcome = publish(
-                    self._site, target, origin="build", build=self._number, announce=False
+                    self._site, target, origin=origin, build=self._number, announce=False
                 )
             except Exception as error:
                 log.exception("%s could not be published", target.key)

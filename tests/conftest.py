@@ -33,6 +33,9 @@ ROOT = Path(__file__).resolve().parent.parent
 CI = os.environ.get("CI") == "true"
 BOOT_SECONDS = 30.0
 
+# Werkzeug loads this codec late; a forked child, or one of another user, may be unable to.
+"host".encode("idna")
+
 hypothesis.settings.register_profile("suite", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("suite")
 
@@ -127,7 +130,9 @@ def make_app(tmp_path: Path, clock: Clock) -> Iterator[Callable[..., Flask]]:
         app = Flask("site", root_path=str(root), instance_path=str(folder))
         # Lives are exact here; what spreads them is tested where it is wanted.
         app.config.from_mapping({"PRERENDER_JITTER": 0.0, **(config or {})})
+        testing, app.testing = app.testing, True  # apps of one folder are allowed to tests alone
         Prerender(app, **{"clock": clock, **options})
+        app.testing = testing
         made.append(app)
         return app
 

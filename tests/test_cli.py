@@ -616,7 +616,7 @@ def test_the_exit_codes_of_a_real_process(tmp_path: Path) -> None:
 def test_a_server_without_the_options_of_the_build_finds_its_pages(
     tmp_path: Path, module: str, live_server: Callable[..., LiveServer]
 ) -> None:
-    server = live_server(module, workers=1)
+    server = live_server("small_site:app", workers=1)
 
     def ask() -> Answer:
         return server.ask("/posts/3")

@@ -521,7 +521,7 @@ def test_pages_built_by_root_are_served_by_a_user_who_may_not_write(visit: Get) 
         write_version(folder, "new")
 
         def serve() -> None:
-            app = Flask("other", root_path=name, instance_path=f"{name}/instance")
+            app = Flask("site", root_path=name, instance_path=f"{name}/instance")
             Prerender(app)
             add_pages(app, folder)
             whole_answers(app, visit, "old")

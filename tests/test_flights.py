@@ -149,3 +149,38 @@ def test_a_forked_child_forgets_the_flights_of_its_parent():
     assert other.wait(SECONDS) == "the child's own"
     go.set()
     assert flight.wait(SECONDS) is True
+
+
+def test_four_flights_at_most_are_left_behind_and_the_others_keep_their_places():
+    now, go, begun = [0.0], threading.Event(), []
+    flights = Flights(6, 10, lambda: now[0])
+
+    def work():
+        begun.append(1)
+        go.wait(SECONDS)
+        return "late"
+
+    late = [flights.join(f"/{n}", work) for n in range(6)]
+    assert flights.leave_behind() == []
+    now[0] = 10.5
+    assert flights.leave_behind() == ["/0", "/1", "/2", "/3"]
+    assert (flights.leave_behind(), len(flights)) == ([], 2)
+    again = flights.join("/0", lambda: "again")
+    assert again.wait(SECONDS) == "again"
+    go.set()
+    assert [flight.wait(SECONDS) for flight in late] == ["late"] * 6
+    assert len(flights) == 0
+
+
+def test_a_flight_that_was_left_behind_ends_no_other():
+    now, go, second = [0.0], threading.Event(), threading.Event()
+    flights = Flights(1, 10, lambda: now[0])
+    first = flights.join("/", lambda: go.wait(SECONDS))
+    now[0] = 11.0
+    assert flights.leave_behind() == ["/"]
+    other = flights.join("/", lambda: second.wait(SECONDS))
+    go.set()
+    assert first.wait(SECONDS) is True
+    assert flights.join("/", lambda: None) is other
+    second.set()
+    assert other.wait(SECONDS) is True

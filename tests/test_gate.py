@@ -299,7 +299,7 @@ def test_a_session_read_while_the_body_is_streamed_is_noticed(
         yield str(session.get("user"))
 
     made = judged(make_app, lambda: Response(stream_with_context(parts())), config)
-    assert (made.reason, made.detail.split(";")[0]) == ("session", "the view reads flask.session")
+    assert (made.reason, made.detail.split(";")[0]) == ("session", "the app reads flask.session")
 
 
 def test_cookies_read_while_the_body_is_streamed_are_noticed(make_app: MakeApp) -> None:
@@ -657,6 +657,31 @@ def test_a_view_that_reads_what_no_render_has_is_refused_with_a_remedy(
     made = judged(make_app, lambda: f"index {read()}")
     assert (made.result, made.reason) == ("refused", reason)
     assert remedy in made.detail
+
+
+def _ask_for_a_cookie() -> None:
+    request.cookies.get("lang")
+
+
+@pytest.mark.parametrize("reader", ["view", "before_request", "header", "template"])
+def test_it_is_told_where_the_app_read_it(make_app: MakeApp, reader: str) -> None:
+    app = make_app()
+    place = f"({__file__}:{_ask_for_a_cookie.__code__.co_firstlineno + 1} in _ask_for_a_cookie)"
+    if reader == "before_request":
+        _plain(app)
+        app.before_request(_ask_for_a_cookie)
+    elif reader == "view":
+        app.add_url_rule("/", "index", mark(lambda: str(_ask_for_a_cookie())))
+    elif reader == "header":
+        app.add_url_rule("/", "index", mark(lambda: f"{request.headers.get('Cookie')}"))
+        place = f"({__file__}:"
+    else:
+        app.jinja_loader = DictLoader({"page.html": "one\n{{ request.cookies }}"})
+        app.add_url_rule("/", "index", mark(lambda: flask.render_template("page.html")))
+        place = "(page.html:2);"
+    made = outcome(app)
+    assert made.detail.startswith(f"the app reads request.cookies {place}"), made.detail
+    assert made.detail.endswith("; a page that depends on who asks is not the same for everybody")
 
 
 def test_a_declared_query_may_be_read(make_app: MakeApp) -> None:

@@ -407,7 +407,7 @@ def test_trouble_is_told_once_a_minute_with_the_number_left_out(make_app, wsgi_g
 
 
 def test_an_error_of_our_own_is_never_the_visitors(make_app, wsgi_get, monkeypatch, caplog):
-    app = make_app()
+    app = make_app({"PRERENDER_ENABLED": True})
     app.testing = True
     add(app)
     wsgi_get(app)

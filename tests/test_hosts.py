@@ -61,7 +61,12 @@ def test_each_of_three_hosts_has_a_page_of_its_own(
 
 
 @pytest.mark.parametrize(
-    ("trusted", "stored"), [(None, []), (["d.example.com"], ["//d.example.com/"])]
+    ("trusted", "stored"),
+    [
+        (None, []),
+        (["d.example.com"], ["//d.example.com/"]),
+        ([".example.com"], ["//d.example.com/"]),  # as Flask reads it: all below it
+    ],
 )
 def test_a_host_that_clients_choose_is_stored_only_when_it_is_trusted(
     make_hosts: Callable[..., Flask],

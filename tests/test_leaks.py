@@ -248,7 +248,7 @@ def obvious_render(site: Site, key: str, revision: int) -> Render:
 
 
 def join_at_once(self: Flights[Any], key: str, work: Callable[[], Any]) -> Flight[Any]:
-    flight: Flight[Any] = Flight()
+    flight: Flight[Any] = Flight(0.0)
     flight.land(work())
     return flight
 
@@ -525,10 +525,12 @@ def mounted(folder: Path, name: str, root: str, path: str) -> Flask:
 
 def test_two_apps_of_one_process_cannot_share_their_pages(tmp_path: Path) -> None:
     site = mounted(tmp_path, "site", "/", "prerendered")
-    with pytest.raises(ConfigError, match=r"'site' and 'admin' .* PRERENDER_PATH"):
+    with pytest.raises(ConfigError, match=r"'site' and 'admin', .* PRERENDER_PATH"):
         mounted(tmp_path, "admin", "/admin", "prerendered")
-    mounted(tmp_path, "site", "/", "prerendered").extensions["prerender"].close()
+    with pytest.raises(ConfigError, match="'site' and 'site'"):
+        mounted(tmp_path, "site", "/", "prerendered")
     site.extensions["prerender"].close()
+    mounted(tmp_path, "site", "/", "prerendered").extensions["prerender"].close()
 
 
 def test_apps_that_are_mounted_side_by_side_keep_to_themselves(

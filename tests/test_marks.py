@@ -15,11 +15,13 @@ from flask.views import MethodView
 from flask.views import View
 
 import flask_prerender
+from flask_prerender import ConfigError
 from flask_prerender import generate
 from flask_prerender import mark
 from flask_prerender import MarkError
 from flask_prerender import Prerender
 from flask_prerender import PrerenderError
+from flask_prerender import TagsError
 from flask_prerender.marks import Mark
 from flask_prerender.marks import MarkOptions
 
@@ -215,6 +217,39 @@ def test_what_cannot_carry_a_mark_is_told(make_app: MakeApp) -> None:
         mark(60)  # type: ignore[call-overload]
 
 
+def test_a_method_view_is_marked_on_its_get(make_app: MakeApp) -> None:
+    app = make_app()
+
+    @mark(revalidate=60, tags=["class"])
+    class Both(MethodView):
+        @mark(revalidate=5)
+        def get(self) -> str:
+            return "both"
+
+    class Method(MethodView):
+        @mark
+        def get(self) -> str:
+            return "method"
+
+    @mark
+    class Off(MethodView):
+        @mark(False)
+        def get(self) -> str:
+            return "off"
+
+    @mark(False)
+    class Private(Method):
+        pass
+
+    for view in (Both, Method, Off, Private):
+        name = view.__name__
+        app.add_url_rule(f"/{name}", view_func=view.as_view(name))
+    found = marks(app)
+    assert set(found) == {"/Both", "/Method"}
+    assert (found["/Both"].revalidate, found["/Both"].tags_for({})) == (5, ("class",))
+    assert set(generate(app).changed) == {"/Both", "/Method"}
+
+
 # Options.
 
 
@@ -285,6 +320,16 @@ def test_false_with_options_is_a_contradiction() -> None:
         ("headers", {"Set-Cookie": "a=1"}, "cannot be a header of a stored page"),
         ("headers", {"X-Bad\n": "a"}, "cannot be a header of a stored page"),
         ("headers", {"X-A": "a\r\nX-B: b"}, "the value of X-A cannot be sent"),
+        ("headers", {"ETag": '"a"'}, "cannot be a header of a stored page"),
+        ("headers", {"content-length": "5"}, "cannot be a header of a stored page"),
+        ("headers", {"Transfer-Encoding": "chunked"}, "cannot be a header of a stored page"),
+        ("headers", {"Content-Encoding": "gzip"}, "cannot be a header of a stored page"),
+        ("headers", {"Content-Range": "bytes 0-1/2"}, "cannot be a header of a stored page"),
+        ("headers", {"Date": "now"}, "cannot be a header of a stored page"),
+        ("headers", {"Vary": "Accept-Encoding, Cookie"}, "varies by encoding alone"),
+        ("headers", {"Vary": "*"}, "varies by encoding alone"),
+        ("headers", {"Cache-Control": "max-age=5, private"}, "private cannot be stored"),
+        ("headers", {"CDN-Cache-Control": "no-store"}, "no-store cannot be stored"),
         ("headers", {"X-A": 1}, "the value of X-A cannot be sent"),
         ("headers", "X-A: b", "a dict of names and values is wanted"),
         ("visitors", "bot", "Did you mean 'bots'?"),
@@ -379,10 +424,36 @@ def test_a_setting_can_keep_all_stored_pages_for_crawlers(make_app: MakeApp) -> 
     assert marks(app)["/"].visitors == "bots"
 
 
+def test_headers_that_say_nothing_of_a_visitor_are_taken() -> None:
+    headers = {"Vary": "Accept-Encoding", "Cache-Control": "public, max-age=5", "X-A": "private"}
+    assert mark(headers=headers)(lambda: "x")
+
+
+def test_tags_get_the_values_that_they_name(make_app: MakeApp) -> None:
+    app = make_app()
+
+    def keyword(*, slug: str, more: str = "none") -> list[str]:
+        return [slug, more]
+
+    values = {"lang": "de", "slug": "a"}
+    for number, (tags, expected) in enumerate(
+        [
+            (lambda slug: [slug], ("a",)),
+            (lambda: ["plain"], ("plain",)),
+            (lambda **found: found, ("lang", "slug")),
+            (keyword, ("a", "none")),
+            (functools.partial(keyword, more="b"), ("a", "b")),
+        ]
+    ):
+        rule = f"/{number}/<lang>/<slug>"
+        app.add_url_rule(rule, f"page{number}", mark(tags=tags)(page))
+        assert marks(app)[rule].tags_for(values) == expected
+
+
 def test_tags_that_are_one_text_are_refused_when_they_are_made(make_app: MakeApp) -> None:
     app = make_app()
     app.add_url_rule("/", "page", mark(tags=lambda: "news")(lambda: "x"))
-    with pytest.raises(MarkError, match="tags gave the text 'news'"):
+    with pytest.raises(TagsError, match="tags gave the text 'news'"):
         marks(app)["/"].tags_for({})
 
 
@@ -527,6 +598,18 @@ def test_a_block_marks_one_rule_of_an_endpoint_and_not_the_others() -> None:
     assert set(marks(app)) == {"/start"}
 
 
+def test_a_block_that_adds_no_route_says_what_to_do() -> None:
+    app, prerender, blog = new_app(), Prerender(), Blueprint("blog", __name__)
+    prerender.init_app(app)
+    with (
+        pytest.raises(MarkError, match=r"register it inside the block, or mark it with mark_all"),
+        prerender.marked(revalidate=60),
+    ):
+        blog.add_url_rule("/", "index", lambda: "index")
+    with pytest.raises(LookupError), prerender.marked():
+        raise LookupError("what went wrong inside is not hidden")
+
+
 def test_a_block_needs_an_app() -> None:
     with pytest.raises(PrerenderError, match="none is initialised yet"):  # noqa: SIM117
         with Prerender().marked():
@@ -592,6 +675,25 @@ def test_no_in_the_configuration_is_not_overruled_by_code() -> None:
     assert not any(rule.startswith("/blog/") for rule in marks(app))
 
 
+@pytest.mark.parametrize("path", ["/über/*", "/über/secret", "/*/secret"])
+def test_a_no_speaks_of_paths_as_people_write_them(make_app: MakeApp, path: str) -> None:
+    app = make_app({"PRERENDER_RULES": {path: False}})
+    view = mark(params=[{"x": "secret"}])(lambda x: x)
+    app.add_url_rule("/über/<x>", "over", view)
+    assert app.test_client().get("/über/secret").text == "secret"
+    assert generate(app).total == 0
+    assert list(app.extensions["prerender"].store.pages()) == []
+
+
+def test_a_path_that_is_no_text_meets_no_pattern_by_accident(make_app: MakeApp) -> None:
+    app = make_app({"PRERENDER_RULES": {"/ü*": False}})
+    app.add_url_rule("/<x>", "page", mark(fallback="render")(lambda x: "x"))
+    (rule, _), *_ = app.extensions["prerender"].routes.marked_rules()
+    routes = app.extensions["prerender"].routes
+    assert routes.mark_for(rule, "/\xff") is not None
+    assert routes.mark_for(rule, "/\xc3\xbc") is None
+
+
 def test_a_more_specific_yes_beats_a_general_no() -> None:
     app = new_app({"PRERENDER_RULES": {"/*": False, "/blog/": True}})
     app.register_blueprint(blog_of())
@@ -622,6 +724,22 @@ def test_a_selection_that_is_neither_options_nor_yes_or_no_is_told() -> None:
     Prerender(app, select=lambda rule, view: 5)  # type: ignore[arg-type,return-value]
     with pytest.raises(MarkError, match="endpoint 'home' is 5: a dict of options, True or False"):
         marks(app)
+
+
+def test_a_selection_that_raises_is_a_named_mistake(make_app: MakeApp) -> None:
+    def select(rule: Any, view: Any) -> Any:
+        raise RuntimeError("no convention today")
+
+    app = make_app(select=select)
+    app.add_url_rule("/about", "about", lambda: "about")
+    with pytest.raises(ConfigError) as caught:
+        generate(app)
+    assert str(caught.value) == (
+        "select() failed for /about (about): RuntimeError: no convention today"
+    )
+    assert isinstance(caught.value.__cause__, RuntimeError)
+    assert caught.value.__cause__.__context__ is None  # and not "during handling of a KeyError"
+    assert app.test_client().get("/about").text == "about"
 
 
 def test_the_nearest_wins_option_by_option() -> None:

@@ -85,6 +85,11 @@ def test_a_url_that_is_listed_twice_is_made_once(make_app: MakeApp) -> None:
         ("/posts/unlisted", ["/posts/unlisted"]),
         ("/list?page=2", ["/list?page=2"]),
         ("/list?page=a%20b", ["/list?page=a%20b"]),
+        ("/list?page=a+b", ["/list?page=a%20b"]),
+        ("/list?page=", ["/list?page="]),
+        ("http://localhost/posts/one", ["/posts/one"]),
+        ("http://localhost/posts/t*", ["/posts/two"]),
+        ("http://localhost", ["/"]),
         ("/lis?", ["/list"]),
     ],
 )
@@ -103,11 +108,38 @@ def test_paths_are_exact_or_patterns(app: Flask, path: str, keys: list[str]) -> 
         "",
         "/../etc",
         "/posts/a//b",
+        "posts/one",
+        "//evil.com/posts/one",
+        "//posts/one",
+        "http://evil.com/posts/one",
+        "http://localhost.evil.com/posts/one",
+        "/posts/%FF",
+        "/posts/\udcff",
         "/list?x=1",
     ],
 )
 def test_paths_of_no_page_are_told(app: Flask, path: str) -> None:
     assert plan(app, [path]) == ([], [path])
+
+
+def test_paths_name_hosts_where_pages_differ_by_host(tmp_path: Path) -> None:
+    app = Flask("hosts", instance_path=str(tmp_path), host_matching=True, static_host="a.example")
+    app.config["PRERENDER_BASE_URL"] = "https://a.example"
+    Prerender(app)
+    app.add_url_rule("/<x>", "page", mark(fallback="render")(lambda x: x), host="a.example")
+    assert plan(app, ["//A.example/p", "https://a.example/q"]) == (
+        ["//a.example/p", "//a.example/q"],
+        [],
+    )
+    assert plan(app, ["//b.example/p"]) == ([], ["//b.example/p"])
+    assert plan(app, ["/p"]) == ([], ["/p"])
+    app.extensions["prerender"].close()
+
+
+def test_nothing_but_keys_is_stored_for_a_path(app: Flask) -> None:
+    report = generate(app, ["posts/5", "//evil.com/posts/5", "/posts/5"])
+    assert report.unknown == ["posts/5", "//evil.com/posts/5"]
+    assert [page.key for page in app.extensions["prerender"].store.pages()] == ["/posts/5"]
 
 
 def test_several_paths_are_read_together(app: Flask) -> None:
@@ -137,8 +169,8 @@ def test_tags_that_raise_for_a_page_asked_for_are_told(make_app: MakeApp) -> Non
     app.add_url_rule("/<slug>", "page", mark(fallback="render", tags=tags)(lambda slug: slug))
     report = generate(app, ["/a"])
     assert not report.is_good
-    assert [p.message for p in report.problems] == [
-        "/a: its tags failed: LookupError: no tags today"
+    assert [(p.kind, p.message) for p in report.problems] == [
+        ("tags", "/a: its tags failed: LookupError: no tags today")
     ]
 
 

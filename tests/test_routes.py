@@ -510,7 +510,7 @@ def test_an_enumerator_that_raises_is_an_error(make_app: MakeApp) -> None:
     app.add_url_rule("/other", "other", mark(lambda: ""))
     targets, (problem,) = listed(app)
     assert (problem.kind, problem.is_warning) == ("enumerator", False)
-    assert "LookupError: no such table: posts" in problem.message
+    assert "LookupError: no such table: posts. Pages stored earlier stay" in problem.message
     assert_names_the_route_and_three_ways(problem, "/<slug>", "post")
     # The rest goes on.
     assert set(targets) == {"/a", "/other"}
@@ -581,10 +581,139 @@ def test_tags_that_raise_are_told(make_app: MakeApp, rule: str) -> None:
     def tags(**values: Any) -> list[str]:
         raise LookupError("no tags today")
 
-    app.add_url_rule(rule, "page", mark(params=three, tags=tags)(lambda **values: ""))
-    _, problems = listed(app)
-    assert problems
-    assert all("LookupError: no tags today" in problem.message for problem in problems)
+    params = three if "slug" in rule else None
+    app.add_url_rule(rule, "page", mark(params=params, tags=tags)(lambda **values: ""))
+    problem = only_problem(app)
+    assert (problem.kind, problem.is_warning) == ("tags", False)
+    assert "tags of its pages failed: LookupError: no tags today. Pages stored" in problem.message
+    assert_names_the_route_and_three_ways(problem, rule, "page")
+
+
+def test_pages_whose_tags_fail_stay_stored(make_app: MakeApp) -> None:
+    app = make_app()
+    fails: list[bool] = []
+
+    def tags(slug: str) -> list[str]:
+        if fails:
+            raise LookupError("no tags today")
+        return [slug]
+
+    app.add_url_rule("/<slug>", "page", mark(params=three, tags=tags)(lambda slug: slug))
+    assert generate(app).counts == {"published": 3}
+    fails.append(True)
+    report = generate(app)
+    assert ([problem.kind for problem in report.problems], report.removed) == (["tags"], 0)
+    assert app.extensions["prerender"].store.get("/a").tags == ("a",)
+
+
+def test_tags_get_the_url_s_values_and_not_those_of_the_view(make_app: MakeApp) -> None:
+    app = make_app()
+
+    @app.url_value_preprocessor
+    def take_language(endpoint: str | None, values: dict[str, Any] | None) -> None:
+        g.lang = (values or {}).pop("lang", "en")
+
+    view = mark(params=[{"lang": "de", "n": 1}], tags=lambda n: [f"post:{n}"])(
+        lambda n: f"{g.lang} {n}"
+    )
+    app.add_url_rule("/<lang>/<int:n>", "post", view)
+    targets, problems = listed(app)
+    assert (problems, targets["/de/1"].tags) == ([], ("post:1",))
+    assert app.test_client().get("/de/2").text == "de 2"
+    assert app.extensions["prerender"].store.get("/de/2").tags == ("post:2",)
+
+
+def test_a_parameter_without_a_value_is_no_part_of_the_url(make_app: MakeApp) -> None:
+    app = make_app()
+    params = [{"page": None}, {"page": 2}, {"page": ""}]
+    app.add_url_rule("/q", "q", mark(params=params, query=["page"])(lambda: ""))
+    with app.app_context():
+        found = [t.key for t in app.extensions["prerender"].routes.targets(lambda problem: None)]
+    assert sorted(set(found)) == ["/q", "/q?page=", "/q?page=2"]
+
+
+def test_a_name_that_the_route_does_not_know_is_told(make_app: MakeApp) -> None:
+    app = make_app()
+    view = mark(params=[{"x": 1, "pag": 2}], query=["page"])(lambda x: "")
+    app.add_url_rule("/<x>", "post", view)
+    problem = only_problem(app)
+    assert problem.kind == "enumerator"
+    assert (
+        "has 'pag', which is neither an argument of the route nor in the query" in problem.message
+    )
+    assert "Did you mean 'page'?" in problem.message
+
+
+def test_a_parent_s_query_is_not_its_child_s(make_app: MakeApp) -> None:
+    app = make_app()
+    parents = [{"year": 1, "page": 2}]
+    app.add_url_rule("/<year>", "year", mark(params=parents, query=["page"])(lambda year: ""))
+    view = mark(params=lambda parent: [{"slug": f"on-{parent['page']}"}])(lambda year, slug: "")
+    app.add_url_rule("/<year>/<slug>", "post", view)
+    assert urls(app) == ["/1/on-2", "/1?page=2"]
+
+
+def test_an_enumerator_is_asked_once_and_once_for_each_level_below(make_app: MakeApp) -> None:
+    app = make_app()
+    asked: list[str] = []
+
+    def listing(name: str) -> Callable[..., list[dict[str, str]]]:
+        def params() -> list[dict[str, str]]:
+            asked.append(name)
+            return [{name: name}]
+
+        return params if name == "a" else lambda parent: params()
+
+    for rule, name in (("/<a>", "a"), ("/<a>/<b>", "b"), ("/<a>/<b>/<c>", "c")):
+        app.add_url_rule(rule, name, mark(params=listing(name))(lambda **values: ""))
+    assert urls(app) == ["/a", "/a/b", "/a/b/c"]
+    assert sorted(asked) == ["a", "a", "a", "b", "b", "c"]
+
+
+# Marks without effect.
+
+
+def idle(app: Flask) -> list[tuple[str, bool]]:
+    report = generate(app)
+    assert report.is_good
+    return [(p.message.partition(" has no effect")[0], p.is_warning) for p in report.problems]
+
+
+def test_a_pattern_that_fits_no_route_is_a_warning(make_app: MakeApp) -> None:
+    rules: dict[str, Any] = {
+        "/nope/*": True,
+        "/abou": False,
+        "/about": True,
+        "/posts/draft-*": False,
+        "/posts/1/comments": True,
+        "/*": {"revalidate": 60},
+        "/static/*": False,
+    }
+    app = make_app({"PRERENDER_RULES": rules})
+    app.add_url_rule("/about", "about", lambda: "about")
+    app.add_url_rule("/posts/<n>", "post", mark(params=[{"n": 1}])(lambda n: "post"))
+    assert idle(app) == [("PRERENDER_RULES['/abou']", True), ("PRERENDER_RULES['/nope/*']", True)]
+
+
+def test_params_of_a_pattern_that_fits_only_some_pages_are_a_warning(make_app: MakeApp) -> None:
+    params = {"params": [{"n": 1}], "fallback": "render"}
+    app = make_app({"PRERENDER_RULES": {"/posts/1*": params, "/tags/*": params}})
+    app.add_url_rule("/posts/<n>", "post", lambda n: "post")
+    app.add_url_rule("/tags/<n>", "tag", lambda n: "tag")
+    assert idle(app) == [("params in PRERENDER_RULES['/posts/1*']", True)]
+    assert [page.key for page in app.extensions["prerender"].store.pages()] == ["/tags/1"]
+
+
+def test_a_group_that_no_route_belongs_to_is_a_warning(tmp_path: Path) -> None:
+    app = Flask("site", instance_path=str(tmp_path))
+    prerender = Prerender(app)
+    blog, unknown = Blueprint("blog", __name__), Blueprint("unknown", __name__)
+    blog.add_url_rule("/blog", "index", lambda: "blog")
+    app.register_blueprint(blog)
+    for target in (blog, unknown, "blog.*", "nothing"):
+        prerender.mark_all(target)
+    assert idle(app) == [("mark_all('unknown')", True), ("mark_all('nothing')", True)]
+    app.extensions["prerender"].close()
 
 
 def test_problems_of_several_routes_are_all_told(make_app: MakeApp) -> None:

@@ -289,7 +289,8 @@ def test_headers_and_body_belong_to_one_render_while_pages_change(make_app, wsgi
     ended, wrong, seen = threading.Event(), [], set()
 
     def read(coding):
-        while not ended.is_set():
+        # A breath between requests lets the writer have the interpreter.
+        while not ended.wait(0.002):
             answer = wsgi_get(app, "/", headers={"Accept-Encoding": coding})
             body = gzip.decompress(answer.body) if coding else answer.body
             digest = hashlib.sha256(body).digest()[:16]
@@ -303,11 +304,13 @@ def test_headers_and_body_belong_to_one_render_while_pages_change(make_app, wsgi
     readers = [threading.Thread(target=read, args=(coding,)) for coding in ("", "gzip", "")]
     for reader in readers:
         reader.start()
-    for _ in range(60):
-        publish(site, target, origin="build")
-    ended.set()
-    for reader in readers:
-        reader.join()
+    try:
+        for _ in range(60):
+            publish(site, target, origin="build")
+    finally:
+        ended.set()
+        for reader in readers:
+            reader.join()
     assert wrong == []
     assert len(seen) > 1
 
@@ -385,15 +388,14 @@ def test_our_own_headers_can_be_left_out(make_app, wsgi_get):
     assert answers[1].get("ETag")
 
 
-@pytest.mark.parametrize("own", ["Accept-Encoding", "accept-encoding", "Accept-Encoding, X-Kind"])
+@pytest.mark.parametrize("own", ["Accept-Encoding", "accept-encoding"])
 def test_an_existing_vary_is_kept_and_nothing_is_named_twice(make_app, wsgi_get, own):
     app = make_app()
     add(app, "/", headers={"Vary": own})
     wsgi_get(app, "/")
-    expected = "Accept-Encoding, X-Kind" if "X-Kind" in own else "Accept-Encoding"
     for headers in ({}, {"Accept-Encoding": "gzip"}, {"If-None-Match": "*"}):
         answer = wsgi_get(app, "/", headers=headers)
-        assert answer.get("Vary") == expected
+        assert answer.get("Vary") == "Accept-Encoding"
 
 
 # Other statuses.
@@ -666,7 +668,7 @@ def test_a_server_that_leaves_out_empty_variables_is_understood(
     "count",
     [
         150,
-        pytest.param(20_000, marks=[pytest.mark.long, pytest.mark.timeout(1800)]),
+        pytest.param(100_000, marks=[pytest.mark.long, pytest.mark.timeout(3600)]),
     ],
 )
 def test_no_path_leads_out_of_the_directory(make_app, wsgi_get, tmp_path, count):

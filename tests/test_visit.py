@@ -372,14 +372,13 @@ def test_with_the_fallback_404_there_is_no_page_but_the_listed(make_app, wsgi_ge
     app.register_error_handler(404, lambda error: ("the app's own 404 page", 404))
     assert wsgi_get(app, "/other").body == b"other for one visitor"  # nothing was built yet
     gate.calls.clear()
-    store = app.extensions["prerender"].store
-    store.finish_build(store.next_build())
+    site = app.extensions["prerender"]
+    site.store.finish_build(site.store.next_build())
     answer = wsgi_get(app, "/other")
     assert (answer.status, answer.body) == (404, b"the app's own 404 page")
     assert gate.calls == []
     from flask_prerender.publish import publish
 
-    site = app.extensions["prerender"]
     (target,) = site.routes.targets(print)
     publish(site, target, origin="build")
     assert wsgi_get(app, "/listed").body == b"listed for everybody"
@@ -424,3 +423,54 @@ def test_a_page_asked_for_within_a_render_is_answered_by_the_app(make_app, wsgi_
     answer = wsgi_get(app, "/outer")
     assert answer.body == b"inner, flask-prerender; fwd=bypass; detail=render"
     assert [page.key for page in app.extensions["prerender"].store.pages()] == ["/outer"]
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"), [("tags", "tags"), ("bug", "error")], ids=["tags", "bug"]
+)
+def test_what_goes_wrong_before_the_render_is_told_once_and_remembered(
+    make_app, wsgi_get, clock, caplog, monkeypatch, error, reason
+):
+    app = make_app(store=Store())
+    asked = []
+
+    def fail(*values, **more):
+        asked.append(True)
+        raise LookupError("no tags today")
+
+    @app.route("/<name>")
+    @app.prerender(fallback="render", tags=fail if error == "tags" else ())
+    def view(name):
+        return name
+
+    if error == "bug":
+        monkeypatch.setattr("flask_prerender.visit.publish", fail)
+    for _ in range(3):
+        answer = wsgi_get(app, "/page")
+        assert answer.body == b"page"
+        assert answer.get("Cache-Status") == f"flask-prerender; fwd=uri-miss; detail={reason}"
+    assert len(asked) == 1
+    (record,) = caplog.records
+    assert "no tags today" in record.getMessage()
+    assert bool(record.exc_info) == (error == "bug")
+    clock.forward(4)
+    wsgi_get(app, "/page")
+    assert len(asked) == 2
+
+
+def test_renders_that_hang_do_not_stop_the_others(make_app, wsgi_get, caplog):
+    app = make_app({"PRERENDER_MAX_RENDERS": 1, "PRERENDER_WAIT": 0})
+    gate = Gate(app, "/hung/<name>")
+    app.add_url_rule("/other", "other", app.prerender(lambda: "other"))
+    flights, now = app.extensions["prerender"].flights, [1000.0]
+    flights._clock = lambda: now[0]
+    answer = wsgi_get(app, "/hung/1")
+    assert answer.get("Cache-Status") == "flask-prerender; fwd=uri-miss; detail=wait"
+    assert gate.rendering.wait(SECONDS)
+    now[0] += 31
+    assert "detail=busy" in wsgi_get(app, "/other").get("Cache-Status")
+    now[0] += 0.5
+    wsgi_get(app, "/other")
+    assert "detail=timeout" in wsgi_get(app, "/hung/1").get("Cache-Status")
+    assert caplog.text.count("/hung/1 is not stored: its render hangs") == 1
+    gate.go.set()

@@ -108,7 +108,7 @@ def add_pages(app: Flask, folder: Path, *, broken: bool = False) -> None:
 def create_app() -> Flask:
     """Make the app of a server or a build, in the folder that the environment names."""
     folder = Path(os.environ["WITNESS_FOLDER"])
-    app = Flask("witness", root_path=str(folder), instance_path=str(folder / "instance"))
+    app = Flask("site", root_path=str(folder), instance_path=str(folder / "instance"))
     app.config.from_prefixed_env("WITNESS_CONFIG")
     prerender = Prerender(app)
     add_pages(app, folder)
@@ -230,7 +230,7 @@ def leftovers(root: Path, seconds: float = 61.0) -> list[str]:
     names = [(page.file, SUFFIXES[v.encoding]) for page in pages for v in page.variants]
     ours |= {f"public/{file}.{suffix}" if suffix else f"public/{file}" for file, suffix in names}
     ours |= {f"store/{name}.sqlite3{end}" for name in ("index", "coordination") for end in _SQLITE}
-    ours |= {"store/revision", "manifest.json", "last-build.json"}
+    ours |= {"store/revision", "manifest.json", "last-build.json", "owner.json"}
     files = {path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()}
     return sorted(files - ours)
 

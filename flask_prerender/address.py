@@ -1,4 +1,4 @@
-"""The one configured visitor as whom every page is rendered: its address and its environ."""
+"""Under which address the site is known, and what every render says of its visitor."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ def base_url(app: Flask, settings: Settings) -> tuple[str, str]:
     return url, urlsplit(url).path
 
 
-def render_environ(base_url: str, script_name: str, settings: Settings) -> dict[str, t.Any]:
+def render_environ(address: str, script_name: str, settings: Settings) -> dict[str, t.Any]:
     """Return what the WSGI environ of every render has in common: one configured visitor."""
-    url = urlsplit(base_url)
+    url = urlsplit(address)
     environ: dict[str, t.Any] = {
         "REQUEST_METHOD": "GET",
         "SCRIPT_NAME": script_name,
