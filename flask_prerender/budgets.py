@@ -67,7 +67,7 @@ def _note_beside(site: Site) -> None:
         _note(site)
     except StoreError as error:
         site.note_again_at = site.clock() + _REST_SECONDS
-        site.complain("used", "which pages were asked for lately is not known: %s", error)
+        site.complain("store", "which pages were asked for lately is not known: %s", error)
 
 
 def _note(site: Site) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 import typing as t
 from collections.abc import Iterator
@@ -219,9 +220,6 @@ class Build:
             self._list_pages()
             site.remember_build()
             site.coordination.advance()
-            if self.plan.is_full:
-                oldest = min((page.revision for page in site.store.pages()), default=0)
-                site.coordination.prune(oldest, site.clock())
             site.store.sweep()
         except StoreError as error:
             report.error = report.error or str(error)
@@ -250,21 +248,20 @@ class Build:
 
     def _prune(self, number: int) -> int:
         """Remove pages of earlier builds that no route lists any more, and pages of first visits
-        that no marked route answers any more.
+        that no marked route answers any more; then what was revoked before the oldest of the rest.
 
         A page that was planned and failed now stays as it was, and so do the pages of a route whose
         enumerator failed.
         """
-        broken = self._broken
-        removed = 0
-        for page in self._site.store.pages():
+        site, broken, removed, oldest = self._site, self._broken, 0, math.inf
+        for page in site.store.pages():
             is_wanted = page.key in self.plan or page.endpoint in broken
             if is_wanted or page.build >= number or self._is_of_a_visit(page):
+                oldest = min(oldest, page.revision)
                 continue
-            removed += self._site.store.delete([page.key])
-            signals.send(
-                signals.page_removed, self._site.app, key=page.key, reason="not in this build"
-            )
+            removed += site.store.delete([page.key])
+            signals.send(signals.page_removed, site.app, key=page.key, reason="not in this build")
+        site.coordination.prune(0 if oldest == math.inf else int(oldest), site.clock())
         return removed
 
     @property

@@ -219,14 +219,20 @@ def typed_key(path: str, base_url: str = "", *, has_hosts: bool = False) -> str 
     :param base_url: absolute URLs below this address are taken as well.
     :param has_hosts: whether keys begin with ``//host``.
     """
-    if base_url and (path == base_url or path.startswith(f"{base_url}/")):
-        own_host = f"//{urlsplit(base_url).netloc.lower()}" if has_hosts else ""
-        path = own_host + (path.removeprefix(base_url) or "/")
+    path = without_base(path, base_url, has_hosts=has_hosts)
     host, plain, query = split_key(path)
     if bool(host) != has_hosts:
         return None
     raw = unquote_to_bytes(plain.encode("utf-8", "surrogateescape")).decode("latin-1")
     return make_key(raw, parse_qsl(query, keep_blank_values=True), host.lower())
+
+
+def without_base(url: str, base_url: str, *, has_hosts: bool = False) -> str:
+    """Return an absolute URL below `base_url` in the form of keys, and anything else as it is."""
+    if not base_url or not (url == base_url or url.startswith(f"{base_url}/")):
+        return url
+    own_host = f"//{urlsplit(base_url).netloc.lower()}" if has_hosts else ""
+    return own_host + (url.removeprefix(base_url) or "/")
 
 
 def split_key(key: str) -> tuple[str, str, str]:

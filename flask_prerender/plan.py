@@ -17,6 +17,7 @@ from .errors import TagsError
 from .marks import Mark
 from .page import Page
 from .page import split_key
+from .page import without_base
 from .problems import Problem
 from .render import request_environ
 from .routes import Target
@@ -174,7 +175,8 @@ def _is_pattern(path: str) -> bool:
 
 def _normal(site: Site, path: str) -> str | None:
     """Return a path as a user types it in the form that keys have, or ``None`` when it has none."""
-    return path if _is_pattern(path) else site.typed_key(path)
+    typed = without_base(path, site.base_url, has_hosts=site.has_hosts)
+    return typed if _is_pattern(typed) else site.typed_key(path)
 
 
 def _fits(key: str, path: str) -> bool:

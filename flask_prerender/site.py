@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import logging
 import os
 import threading
 import typing as t
@@ -20,6 +19,7 @@ from flask import Flask
 
 from .address import base_url
 from .address import render_environ
+from .complaints import Complaints
 from .compress import Compressor
 from .coordination.base import Coordination
 from .errors import ConfigError
@@ -39,13 +39,10 @@ from .routes import Routes
 from .settings import Settings
 from .stores.base import Store
 
-log = logging.getLogger("flask_prerender")
-
 Clock = Callable[[], float]
 #: Makes the store for a directory.
 OpenStore = Callable[[Path], Store]
 
-_QUIET_SECONDS = 60.0
 #: How much longer than its timeout a render is waited for: by then it knows it is late.
 GRACE_SECONDS = 1.0
 
@@ -62,6 +59,7 @@ class Site:
     store_rests_until = 0.0
     is_started = is_closed = False
     _build_mtime = 0
+    _owner: str | None = None
 
     def __init__(
         self,
@@ -76,7 +74,7 @@ class Site:
     ) -> None:
         self.app, self.settings, self.routes = app, settings, routes
         self.compressors = tuple(compressors)
-        self.clock = clock
+        self.clock, self.complain = clock, Complaints(clock)
         self.base_url, self.script_name = base_url(app, settings)
         self.render_environ = render_environ(self.base_url, self.script_name, settings)
         self.path = directory(app, settings)
@@ -86,7 +84,6 @@ class Site:
         self._open_store = open_store
         self.coordination = coordination(self.path)
         self.store = open_store(self.path)
-        self._owner: str | None = None
         self.memory: Memory[t.Any] = Memory(settings.memory_bytes)
         self.flights = _flights(settings)
         self.revocations = Revocations(self.coordination)
@@ -98,7 +95,6 @@ class Site:
         self.note_again_at = clock() + 60.0
         #: Called in a forked child, by rooms above this one that have threads.
         self.renewals: list[Callable[[], None]] = []
-        self._complaints: dict[str, tuple[float, int]] = {}
         self._lock = threading.Lock()
         self._home = (os.getpid(), threading.Lock)
         self.follow_build()
@@ -118,27 +114,17 @@ class Site:
     def typed_key(self, path: str) -> str | None:
         """Return the key of a path, or of a URL of the site, as a person types it; ``None`` when no
         such URL is ever stored."""
-        return typed_key(path, self.base_url, has_hosts=bool(self.routes.key_host("x")))
+        return typed_key(path, self.base_url, has_hosts=self.has_hosts)
+
+    @property
+    def has_hosts(self) -> bool:
+        """Whether pages differ by host, so that their keys begin with it."""
+        return bool(self.routes.key_host("x"))
 
     @property
     def public(self) -> Path:
         """The tree of files that a web server can serve as it stands."""
         return self.output / "public"
-
-    def complain(self, kind: str, message: str, *args: object, exc_info: bool = False) -> None:
-        """Log one line for each kind of trouble and minute, with the number of those left out."""
-        now = self.clock()
-        with self._lock:
-            since, left_out = self._complaints.get(kind, (float("-inf"), 0))
-            if 0 <= now - since < _QUIET_SECONDS:
-                self._complaints[kind] = (since, left_out + 1)
-                return
-            if len(self._complaints) > 1000:
-                self._complaints.clear()
-            self._complaints[kind] = (now, 0)
-        if left_out:
-            message += f" (and {left_out} more like it)"
-        log.warning(message, *args, exc_info=exc_info)
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -214,6 +200,7 @@ class Site:
     def after_fork(self) -> None:
         """Renew what a forked child must not share with its parent."""
         self._lock = threading.Lock()
+        self.complain.renew_lock()
         self.storing = 0
         self.memory.renew_lock()
         self.revocations.renew_lock()
