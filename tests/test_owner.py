@@ -136,6 +136,7 @@ def test_an_app_that_is_gone_is_in_nobodys_way(tmp_path: Path) -> None:
     for _ in range(2):
         app = Flask("site", root_path=str(tmp_path), instance_path=str(tmp_path / "instance"))
         Prerender(app)
+        assert app.extensions["prerender"].owns_pages()
         del app
 
 

@@ -56,7 +56,8 @@ def test_a_path_that_flask_serves_is_refused(make_app: MakeApp, tmp_path: Path, 
 def test_a_path_beside_the_static_folder_is_fine(
     make_app: MakeApp, tmp_path: Path, path: str
 ) -> None:
-    make_app({"PRERENDER_PATH": str(tmp_path / "app" / path)})
+    app = make_app({"PRERENDER_PATH": str(tmp_path / "app" / path)})
+    assert site(app).path == (tmp_path / "app" / path).resolve()
 
 
 def test_an_app_without_static_files_has_no_forbidden_path(tmp_path: Path) -> None:
@@ -65,6 +66,7 @@ def test_an_app_without_static_files_has_no_forbidden_path(tmp_path: Path) -> No
     app = Flask("site", static_folder=None, instance_path=str(tmp_path))
     app.config["PRERENDER_PATH"] = str(tmp_path / "static")
     Prerender(app)
+    assert site(app).path == tmp_path / "static"
     site(app).close()
 
 
