@@ -23,6 +23,7 @@ from .catalogue import Module
 from .extensions import prerender
 from .notes import LIMITS
 from .notes import notes_on
+from .notes import tag_of
 from .prose import inline
 from .prose import prose
 from .sources import read_source
@@ -82,7 +83,7 @@ def letter(letter: str) -> str:
 @prerender.mark(
     params=_module_params,
     revalidate=HOUR,
-    tags=lambda module: [f"module:{module}"],
+    tags=lambda module: [f"module:{module}", tag_of(f"library/{module}")],
     sitemap={"priority": 0.8, "changefreq": "weekly"},
 )
 def module(module: str) -> str:
@@ -102,7 +103,11 @@ def module(module: str) -> str:
 @prerender.mark(
     params=_name_params,
     revalidate=HOUR,
-    tags=lambda module, name: [f"module:{module}", f"name:{module}.{name}"],
+    tags=lambda module, name: [
+        f"module:{module}",
+        f"name:{module}.{name}",
+        tag_of(f"library/{module}/{name}"),
+    ],
 )
 def entry(module: str, name: str) -> str:
     found = catalogue().entries.get((module, name)) or abort(404)

@@ -1,10 +1,14 @@
-"""What visitors write under a page: kept in the database, shown by the page."""
+"""What visitors write under a page: kept in the database, shown by the page.
+
+A commit that changes the notes of a page takes that page back, so that it shows them at once.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
 from datetime import UTC
+from typing import Any
 
 from flask import abort
 from flask import Blueprint
@@ -12,24 +16,31 @@ from flask import current_app
 from flask import redirect
 from flask import render_template
 from flask import request
-from flask import url_for
 from flask.typing import ResponseReturnValue
+from sqlalchemy import event
+from sqlalchemy import inspect
 from sqlalchemy import select
 from sqlalchemy import String
 from sqlalchemy import Text
 from sqlalchemy.orm import Mapped
 from sqlalchemy.orm import mapped_column
+from sqlalchemy.orm import Session
 from sqlalchemy.schema import CreateIndex
 from sqlalchemy.schema import CreateTable
+
+from flask_prerender import StoreError
 
 from .catalogue import catalogue
 from .catalogue import Entry
 from .catalogue import Module
 from .extensions import Base
 from .extensions import db
+from .extensions import prerender
+from .links import url_of
 
 LIMITS = {"title": 80, "author": 40, "text": 2000}
 LATEST = 50
+CHANGED = "example_app.notes"
 bp = Blueprint("notes", __name__)
 
 
@@ -39,7 +50,8 @@ class Note(Base):
     __tablename__ = "note"
 
     id: Mapped[int] = mapped_column(primary_key=True)
-    page: Mapped[str] = mapped_column(String(200), index=True)
+    # With its history, so that a note that moves is known to leave a page.
+    page: Mapped[str] = mapped_column(String(200), index=True, active_history=True)
     title: Mapped[str] = mapped_column(String(LIMITS["title"]))
     author: Mapped[str] = mapped_column(String(LIMITS["author"]))
     text: Mapped[str] = mapped_column(Text)
@@ -80,6 +92,36 @@ def _make_table() -> None:
     current_app.extensions["example_app.notes"] = True
 
 
+def tag_of(page: str) -> str:
+    """Return the tag of a page that shows notes."""
+    return f"notes:{page}"
+
+
+@event.listens_for(db.session, "after_flush")
+def _collect(session: Session, context: Any) -> None:
+    for note in {*session.new, *session.dirty, *session.deleted}:
+        if isinstance(note, Note):
+            left = inspect(note).attrs.page.history.deleted
+            session.info.setdefault(CHANGED, set()).update([note.page, *left])
+
+
+@event.listens_for(db.session, "after_commit")
+def _take_back(session: Session) -> None:
+    pages = session.info.pop(CHANGED, ())
+    if not pages:
+        return
+    try:
+        prerender.purge(tag=[tag_of(page) for page in sorted(pages)])
+    except StoreError:
+        # The note is safe, and the pages are made anew by time.
+        current_app.logger.exception("The notes on %s show only later", ", ".join(sorted(pages)))
+
+
+@event.listens_for(db.session, "after_rollback")
+def _forget(session: Session) -> None:
+    session.info.pop(CHANGED, None)
+
+
 def problems_of(fields: Mapping[str, str]) -> dict[str, str]:
     """Return what is wrong with a note, by field."""
     problems = {}
@@ -113,11 +155,7 @@ def post(page: str) -> ResponseReturnValue:
     note = Note(page=page, **fields)
     db.session.add(note)
     db.session.commit()
-    # The stored page does not have the note yet. A query it does not know goes to the app.
-    place = url_for("library.module", module=thing.name, note=note.id)
-    if isinstance(thing, Entry):
-        place = url_for("library.entry", module=thing.module, name=thing.name, note=note.id)
-    return redirect(f"{place}#note-{note.id}", 303)
+    return redirect(f"{url_of(thing)}#note-{note.id}", 303)
 
 
 def _field(name: str) -> str:

@@ -18,11 +18,13 @@ from flask.cli import AppGroup
 from flask.cli import with_appcontext
 
 from . import report
+from .commands import make_commands
 from .errors import ConfigError
 from .errors import PrerenderError
 from .errors import RouteError
 from .errors import StoreError
 from .generate import Build
+from .options import HEADERS
 from .page import Page
 from .site import Site
 from .site import site_of
@@ -59,6 +61,8 @@ def make_group() -> click.Group:
     )
     group.add_command(_routes)
     group.add_command(_status)
+    for command in make_commands(_site):
+        group.add_command(command)
     return group
 
 
@@ -193,7 +197,7 @@ def _routes(as_json: bool, urls: bool) -> None:
             "endpoint": rule.endpoint,
             "urls": counts[rule.rule, rule.endpoint],
             "fallback": mark.fallback,
-            "revalidate": mark.revalidate,
+            "revalidate": HEADERS if mark.respects else mark.revalidate,
             "visitors": mark.visitors,
             "examples": listed.get((rule.rule, rule.endpoint), []),
         }

@@ -6,7 +6,6 @@ import errno
 import os
 import sqlite3
 import threading
-import time
 import weakref
 from collections.abc import Iterator
 from collections.abc import Sequence
@@ -16,7 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from .disk import failures
+from .disk import is_busy
 from .disk import make_directory
+from .disk import patiently
 from .disk import set_aside
 from .errors import StoreError
 
@@ -95,21 +96,37 @@ class Database:
         :raises StoreError: the file cannot be written; nothing of the transaction remains.
         """
         self._leave_inherited()
-        with self._write_lock, failures("write", self.path):
-            writer = self._current_writer()
+        with failures("write", self.path):
+            lock, writer = patiently(self._begin, _BUSY_SECONDS)
             try:
-                writer.execute("BEGIN IMMEDIATE")
                 yield writer
                 writer.execute("COMMIT")
             except BaseException as error:
                 with suppress(sqlite3.Error):
                     if writer.in_transaction:
                         writer.execute("ROLLBACK")
-                # A connection that met a full or failing disk may stay of that opinion.
-                if isinstance(error, sqlite3.Error):
-                    self._close_writer()
-                    set_aside(self.path, error)
+                self._mistrust(error)
                 raise
+            finally:
+                lock.release()
+
+    def _begin(self) -> tuple[threading.Lock, sqlite3.Connection]:
+        lock = self._write_lock
+        lock.acquire()
+        try:
+            writer = self._current_writer()
+            writer.execute("BEGIN IMMEDIATE")
+        except BaseException as error:
+            self._mistrust(error)
+            lock.release()
+            raise
+        return lock, writer
+
+    def _mistrust(self, error: BaseException) -> None:
+        # A connection that met a full or failing disk may stay of that opinion.
+        if isinstance(error, sqlite3.Error) and not is_busy(error):
+            self._close_writer()
+            set_aside(self.path, error)
 
     def close(self) -> None:
         """Close both connections; the next use opens them again."""
@@ -192,7 +209,7 @@ class Database:
         return self._writer
 
     def _open_writer(self) -> sqlite3.Connection:
-        writer = _connect(f"{self.path.as_uri()}?mode=rwc", _BUSY_SECONDS)
+        writer = _connect(f"{self.path.as_uri()}?mode=rwc", 0.0)
         try:
             self._prepare(writer)
             self._write_stamp = self._stamp(frozen=False)
@@ -202,7 +219,7 @@ class Database:
         return writer
 
     def _prepare(self, writer: sqlite3.Connection) -> None:
-        _keep_log(writer)
+        writer.execute("PRAGMA journal_mode=WAL")
         writer.execute(f"PRAGMA synchronous={self._synchronous}")
         if self._format(writer):
             return
@@ -263,19 +280,6 @@ def _close(connection: sqlite3.Connection | None) -> None:
 def _is_writable(directory: Path) -> bool:
     ours = os.access in os.supports_effective_ids
     return os.access(directory, os.W_OK, effective_ids=ours)
-
-
-def _keep_log(writer: sqlite3.Connection) -> None:
-    """Switch to a write-ahead log, which SQLite does not wait for when several begin at once."""
-    deadline = time.monotonic() + _BUSY_SECONDS
-    while True:
-        try:
-            writer.execute("PRAGMA journal_mode=WAL")
-            return
-        except sqlite3.OperationalError as error:
-            if "locked" not in str(error) or time.monotonic() > deadline:
-                raise
-            time.sleep(0.005)
 
 
 def _each(step: str) -> None:

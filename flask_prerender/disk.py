@@ -8,16 +8,22 @@ import os
 import secrets
 import sqlite3
 import stat
+import time
+from collections.abc import Callable
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextlib import suppress
 from pathlib import Path
+from typing import TypeVar
 
 from .errors import StoreError
+
+R = TypeVar("R")
 
 log = logging.getLogger(__name__)
 
 PART = ".part"
+_AGAIN_SECONDS = 0.003
 
 #: Flags that do not exist everywhere.
 NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
@@ -60,6 +66,24 @@ def set_aside(path: Path, error: sqlite3.Error) -> bool:
         return False
     log.warning("%s is damaged (%s). It was renamed to %s.bad.", path, error, path.name)
     return True
+
+
+def is_busy(error: BaseException) -> bool:
+    """Return whether SQLite only says that another process is at it."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
+
+
+def patiently(begin: Callable[[], R], seconds: float) -> R:
+    """Wait for other processes asleep, holding nothing: SQLite itself would stop all greenlets,
+    and it does not wait when several switch to a write-ahead log at once."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return begin()
+        except sqlite3.OperationalError as error:
+            if not is_busy(error) or time.monotonic() > deadline:
+                raise
+        time.sleep(_AGAIN_SECONDS)
 
 
 def _is_damage(error: sqlite3.Error) -> bool:

@@ -8,7 +8,10 @@
     ├── RouteError           a marked route cannot give its URLs
     │   └── TagsError        the ``tags`` of a mark failed
     ├── RenderError          a URL could not be rendered
+    ├── DataError            the value of a function could not be had in time, or kept
     └── StoreError           the store could not read or write
+        ├── FencedError      somebody who began later has stored the page already
+        ├── BudgetError      pages of first visits have no room for it
         ├── BlobMissingError a body that should be stored already is not
         └── CollisionError   two URLs would share one file
 """
@@ -53,12 +56,20 @@ class RenderError(PrerenderError):
     """A URL could not be rendered: the view raised, or took too long."""
 
 
+class DataError(PrerenderError):
+    """The value of a function could not be had in time, or cannot be kept."""
+
+
 class StoreError(PrerenderError):
     """The store could not read or write; the message names the file and the system's reason."""
 
 
 class BlobMissingError(StoreError):
     """A page names a body that was neither handed over nor stored before."""
+
+
+class BudgetError(StoreError):
+    """A page of a first visit is larger than all of them together may be."""
 
 
 class CollisionError(StoreError):
@@ -76,6 +87,10 @@ class CollisionError(StoreError):
         self.key = key
         self.file = file
         self.owner = owner
+
+
+class FencedError(StoreError):
+    """A page comes too late: one whose work began later is stored already."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -6,41 +6,52 @@ import time
 import typing as t
 import weakref
 from collections.abc import Callable
+from collections.abc import Iterable
 from collections.abc import Iterator
+from collections.abc import Mapping
 from collections.abc import Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 
 from flask import Blueprint
 from flask import Flask
 
+from . import chosen
 from . import hook
+from .claims import Claims
 from .cli import make_group
 from .compress import Compressor
-from .compress import default_compressors
-from .compress import usable
 from .coordination.base import Coordination
-from .coordination.local import LocalCoordination
+from .data import Data
+from .endpoint import Endpoint
 from .errors import MarkError
 from .errors import PrerenderError
+from .groups import Group
+from .groups import group
 from .hook import Hook
 from .marks import mark
 from .marks import Marker
 from .marks import MarkOptions
 from .options import check_options
-from .routes import Group
-from .routes import group
+from .parts import chosen_compressors
+from .parts import local_coordination
+from .parts import store_opener
+from .parts import StoreChoice
+from .publish import Outcome
+from .regenerate import Regenerator
+from .regenerate import Runner
+from .revalidate import ask_for
+from .revalidate import refresh
+from .revalidate import take_back
+from .revalidate import Taken
 from .routes import Routes
 from .routes import Select
 from .settings import read_settings
-from .settings import Settings
 from .site import Clock
+from .site import current_site
 from .site import Site
-from .stores.base import Store
-from .stores.files import FileStore
 from .watch import watch
-
-StoreChoice = Store | Callable[[Path], Store]
 
 
 class Prerender:
@@ -66,6 +77,8 @@ class Prerender:
     :param compressors: what makes the compressed variants, in place of gzip, Brotli and Zstandard.
     :param store: where pages live, in place of files: a store, or a callable of a directory.
     :param coordination: a callable of a directory that gives the revision shared by processes.
+    :param runner: called with the key of each page to be made new, in place of a thread of ours:
+        the way into a job queue, whose jobs call :meth:`refresh`.
     :param clock: gives the seconds since the epoch.
     """
 
@@ -80,15 +93,19 @@ class Prerender:
         compressors: Sequence[Compressor] | None = None,
         store: StoreChoice | None = None,
         coordination: Callable[[Path], Coordination] | None = None,
+        runner: Runner | None = None,
         clock: Clock = time.time,
     ) -> None:
         self._select = select
         self._compressors = compressors
         self._store = store
-        self._coordination = coordination or _local_coordination
+        self._coordination = coordination or local_coordination
+        self._runner = runner
         self._clock = clock
         self._groups: list[Group] = []
         self._apps: weakref.WeakSet[Flask] = weakref.WeakSet()
+        #: Keeps the values of functions: a decorator, see :class:`flask_prerender.data.Data`.
+        self.data = Data(clock, self._apps)
         if app is not None:
             self.init_app(app)
 
@@ -114,14 +131,17 @@ class Prerender:
             app,
             settings,
             routes,
-            open_store=self._store_opener(settings),
+            open_store=store_opener(self._store, settings),
             coordination=self._coordination,
-            compressors=self._chosen_compressors(settings),
+            compressors=chosen_compressors(self._compressors, settings),
             clock=self._clock,
         )
         app.extensions["prerender"] = site
+        site.claims = Claims(site)
+        site.regenerator = Regenerator(site, site.claims, self._runner)
         watch(app)
         Hook(site).install(app)
+        Endpoint(site).install(app)
         app.cli.add_command(make_group())
         app.prerender = mark  # type: ignore[attr-defined]
         self._apps.add(app)
@@ -180,22 +200,83 @@ class Prerender:
                 "it with mark_all(blueprint)."
             )
 
-    def _store_opener(self, settings: Settings) -> Callable[[Path], Store]:
-        store = self._store
-        if store is None:
-            return lambda path: FileStore(path, durability=settings.durability)
-        if callable(store):
-            return store
-        return lambda path: store
+    def revalidate(
+        self,
+        *paths: str,
+        endpoint: str | None = None,
+        values: Mapping[str, t.Any] | None = None,
+        prefix: str | None = None,
+        tag: str | Iterable[str] = (),
+        everything: bool = False,
+    ) -> Taken:
+        """Take pages back softly: they are stale, served on, and made new.
 
-    def _chosen_compressors(self, settings: Settings) -> Sequence[Compressor]:
-        if not settings.compress:
-            return ()
-        if self._compressors is None:
-            return default_compressors()
-        return usable(self._compressors)
+        :param paths: URL paths; every query of such a page is meant.
+        :param endpoint: all pages of an endpoint, or, with `values`, one URL of it.
+        :param prefix: all pages at and under a path.
+        :param tag: one tag, or several: those of the marks, or implicit ones such as
+            ``"blueprint:blog"`` and ``"template:base.html"``.
+        :raises StoreError: it cannot be written.
+        """
+        return self._take_back(False, paths, endpoint, values, prefix, tag, everything)
 
+    def purge(
+        self,
+        *paths: str,
+        endpoint: str | None = None,
+        values: Mapping[str, t.Any] | None = None,
+        prefix: str | None = None,
+        tag: str | Iterable[str] = (),
+        everything: bool = False,
+    ) -> Taken:
+        """Take pages back hard: they are not served any more, and the next visitor waits for a new
+        render. The parameters are those of :meth:`revalidate`.
 
-def _local_coordination(path: Path) -> Coordination:
-    # Milliseconds: nobody stores pages faster than one in each for long.
-    return LocalCoordination(path, first=lambda: time.time_ns() // 1_000_000)
+        :raises StoreError: it cannot be written.
+        """
+        return self._take_back(True, paths, endpoint, values, prefix, tag, everything)
+
+    def refresh(self, *paths: str) -> list[Outcome]:
+        """Render pages now, and return when they are new.
+
+        :raises StoreError: the store cannot be used.
+        """
+        site = current_site()
+        return refresh(site, site.regenerator, paths)
+
+    def revalidate_after(self, seconds: float | None) -> None:
+        """Say, in a view, for how long the page that it renders is fresh. The shortest span that is
+        said for a page holds; outside a render this does nothing."""
+        chosen.revalidate_after(seconds)
+
+    def expires_at(self, moment: datetime | float) -> None:
+        """Say, in a view, when the page that it renders is not true any more. The earliest moment
+        holds; outside a render this does nothing."""
+        chosen.expires_at(moment)
+
+    def add_tags(self, *tags: str) -> None:
+        """Add tags, in a view, to the page that it renders; outside a render this does nothing."""
+        chosen.add_tags(*tags)
+
+    def _take_back(
+        self,
+        hard: bool,
+        paths: Iterable[str],
+        endpoint: str | None,
+        values: Mapping[str, t.Any] | None,
+        prefix: str | None,
+        tag: str | Iterable[str],
+        everything: bool,
+    ) -> Taken:
+        site = current_site()
+        taken = take_back(
+            site,
+            hard=hard,
+            paths=paths,
+            prefixes=[prefix] if prefix else [],
+            endpoints=[(endpoint, values)] if endpoint else [],
+            tags=[tag] if isinstance(tag, str) else tag,
+            everything=everything,
+        )
+        ask_for(site.regenerator, taken)
+        return taken

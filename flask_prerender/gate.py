@@ -10,6 +10,9 @@ import re
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from .freshness import read_terms
+from .freshness import Terms
+from .freshness import WITH_EXPLICIT
 from .marks import Mark
 from .options import is_cache_control
 from .options import NOT_STORED
@@ -35,6 +38,12 @@ class Verdict:
 
 
 _YES = Verdict()
+
+_WHY = {
+    "private": "the response says private",
+    "no-store": "the response says no-store",
+    "freshness": "the response does not say for how long it is fresh, or is stale already",
+}
 
 
 def judge(site: Site, done: Render, mark: Mark) -> Verdict:
@@ -65,6 +74,8 @@ def header_values(done: Render, name: str) -> list[str]:
 def stored_headers(site: Site, done: Render, mark: Mark) -> tuple[tuple[str, str], ...]:
     """Return the response's own headers that are part of the page, and those of the mark."""
     own = {name.lower() for name, _ in mark.headers}
+    # RFC 9111, section 3.1: what Connection names is for one connection.
+    own |= {name.lower() for name in header_values(done, "connection")}
     kept = [
         (name, _relative(site, done.key, value) if name.lower() == "location" else value)
         for name, value in done.headers
@@ -105,6 +116,10 @@ def _failure(site: Site, done: Render, mark: Mark) -> Verdict:
 def _status(site: Site, done: Render, mark: Mark) -> Verdict:
     if done.status in mark.statuses:
         return _YES
+    if mark.respects and done.status in WITH_EXPLICIT:
+        terms = terms_of(site, done)
+        if isinstance(terms, str) or terms.is_explicit:
+            return _YES
     location = next((v for n, v in done.headers if n.lower() == "location"), "")
     detail = f"{done.status} to {location}" if location else str(done.status)
     return Verdict(
@@ -119,7 +134,8 @@ def _personal(site: Site, done: Render, mark: Mark) -> Verdict:
     vary = header_values(done, "vary")
     if "cookie" in vary:
         return Verdict("session", "Vary: Cookie: the session was read or written")
-    others = [name for name in vary if name != "accept-encoding"]
+    declared = {"accept-encoding", *(name for name, _ in mark.vary)}
+    others = [name for name in vary if name not in declared]
     if others:
         return Verdict("vary", f"Vary: {', '.join(others)}")
     for name in ("content-security-policy", "content-security-policy-report-only"):
@@ -128,7 +144,17 @@ def _personal(site: Site, done: Render, mark: Mark) -> Verdict:
     return _YES
 
 
+def terms_of(site: Site, done: Render) -> Terms | str:
+    """Return under which terms a response may be stored in respect mode, or why it may not be."""
+    if done.terms is None:
+        done.terms = read_terms(done.status, done.headers, site.clock(), done.duration)
+    return done.terms
+
+
 def _private(site: Site, done: Render, mark: Mark) -> Verdict:
+    if mark.respects:
+        terms = terms_of(site, done)
+        return Verdict(terms, _WHY[terms]) if isinstance(terms, str) else _YES
     names = {name.lower() for name, _ in done.headers}
     for name in sorted(filter(is_cache_control, names)):
         for directive in header_values(done, name):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 import typing as t
 from collections.abc import Iterator
@@ -23,11 +24,11 @@ from .errors import RenderError
 from .errors import StoreError
 from .errors import TagsError
 from .page import Page
+from .places import refuse_static
 from .plan import Plan
 from .problems import Problem
 from .publish import Outcome
 from .render import request_environ
-from .site import refuse_static
 from .site import Site
 from .site import site_of
 from .workers import Workers
@@ -247,21 +248,20 @@ class Build:
 
     def _prune(self, number: int) -> int:
         """Remove pages of earlier builds that no route lists any more, and pages of first visits
-        that no marked route answers any more.
+        that no marked route answers any more; then what was revoked before the oldest of the rest.
 
         A page that was planned and failed now stays as it was, and so do the pages of a route whose
         enumerator failed.
         """
-        broken = self._broken
-        removed = 0
-        for page in self._site.store.pages():
+        site, broken, removed, oldest = self._site, self._broken, 0, math.inf
+        for page in site.store.pages():
             is_wanted = page.key in self.plan or page.endpoint in broken
             if is_wanted or page.build >= number or self._is_of_a_visit(page):
+                oldest = min(oldest, page.revision)
                 continue
-            removed += self._site.store.delete([page.key])
-            signals.send(
-                signals.page_removed, self._site.app, key=page.key, reason="not in this build"
-            )
+            removed += site.store.delete([page.key])
+            signals.send(signals.page_removed, site.app, key=page.key, reason="not in this build")
+        site.coordination.prune(0 if oldest == math.inf else int(oldest), site.clock())
         return removed
 
     @property

@@ -4,8 +4,6 @@ answer into a Flask response."""
 from __future__ import annotations
 
 import re
-import threading
-import time
 import typing as t
 
 from flask import after_this_request
@@ -17,19 +15,23 @@ from flask import send_from_directory
 from werkzeug.exceptions import NotFound
 from werkzeug.sansio.utils import host_is_trusted
 
-from . import signals
 from .errors import PrerenderError
-from .errors import StoreError
 from .marks import Mark
 from .page import make_key
 from .page import path_key
 from .render import current_render
 from .render import rendering
+from .respect import Respect
+from .respect import VIEW
 from .response import Responses
 from .serve import Answer
 from .serve import Server
 from .serve import tell
 from .site import Site
+from .start import start
+from .unsafe import after_unsafe
+from .variants import Admission
+from .visit import PASSING
 from .visit import visit
 
 _SITEMAP = re.compile(r"/sitemap(?:-[0-9]+)?\.xml\Z")
@@ -41,7 +43,10 @@ class Hook:
     def __init__(self, site: Site) -> None:
         self.site = site
         self.server = Server(site)
+        self.respect = Respect(site, self.server)
         self.responses = Responses(site.app.response_class, self.server.whole_body)
+        self.admission = Admission()
+        site.renewals.append(self.admission.renew)
 
     def install(self, app: Flask) -> None:
         app.before_request(self.before_request)
@@ -76,11 +81,15 @@ class Hook:
             return None
 
     def _meet(self, current: Request) -> Response | None:
+        self.site.settle()
         rule = current.url_rule
         environ = current.environ
         if rule is None or current.routing_exception is not None:
             return self._sitemap(current) if rule is None else None
         mark = self.site.routes.mark_for(rule, environ.get("PATH_INFO", ""))
+        if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
+            # Whatever view of the path it is: another one may have the page.
+            after_this_request(lambda response: after_unsafe(self.site, current, response))
         if mark is None:
             return None
         if not self.site.is_started:
@@ -90,13 +99,35 @@ class Hook:
         if key is None:
             self._forward(_bypassed(environ, reason))
             return None
+        if mark.respects:
+            return self._respect(current, mark, key)
         answer = self.server.answer(environ, key)
         if answer is None:
             answer = self._first_visit(current, mark, key)
-        if answer is None:
+        return None if answer is None else self._respond(key, answer)
+
+    def _respect(self, current: Request, mark: Mark, key: str) -> Response | None:
+        answer = self.respect.answer(current.environ, mark, key, self._may_store(current))
+        if isinstance(answer, str):
+            self._forward(answer)
             return None
+        return self.responses.make(answer) if answer.source == VIEW else self._respond(key, answer)
+
+    def _respond(self, key: str, answer: Answer) -> Response:
         tell(self.site, answer)
-        return self.responses.make(answer)
+        response = self.responses.make(answer)
+        if answer.ready.state == "stale":
+            self._make_new(key, response)
+        return response
+
+    def _make_new(self, key: str, response: Response) -> None:
+        """Have a stale page made new, without waiting for it."""
+        mode = self.site.settings.regenerate
+        if mode == "thread":
+            self.site.regenerator.ask(key)
+        elif mode == "inline":
+            # Called when the server has sent the answer.
+            response.call_on_close(lambda: self.site.regenerator.make_new_inline(key))
 
     def _sitemap(self, current: Request) -> Response | None:
         """Send the sitemap of the last build where the app has no such URL itself."""
@@ -116,7 +147,7 @@ class Hook:
             return "method"
         if not self.site.serves:
             return "disabled"
-        if "HTTP_AUTHORIZATION" in environ:
+        if "HTTP_AUTHORIZATION" in environ and not mark.respects:
             return "authorization"
         script_name = environ.get("SCRIPT_NAME", "")
         if script_name != self.site.script_name:
@@ -148,7 +179,7 @@ class Hook:
             except UnicodeDecodeError:
                 return None
             for name, value in pairs:
-                if name in mark.query:
+                if mark.has_query(name):
                     query.append((name, value))
                 elif not (
                     name in settings.ignored_query
@@ -156,24 +187,27 @@ class Hook:
                     or settings.unknown_query == "ignore"
                 ):
                     return None
-        return make_key(_canonical(current), query, self._host(current))
+        key = make_key(_canonical(current), query, self._host(current))
+        if key is None or not mark.vary:
+            return key
+        return self.admission.key(key, mark.vary, environ)
 
     def _host(self, current: Request) -> str:
-        site = self.site
-        if site.app.url_map.host_matching or site.app.subdomain_matching:
-            return current.host.lower()
-        return ""
+        app = self.site.app
+        return current.host.lower() if app.url_map.host_matching or app.subdomain_matching else ""
 
     def _first_visit(self, current: Request, mark: Mark, key: str) -> Answer | None:
         environ = current.environ
         # A page that has expired, or whose body was damaged, is made again whatever the fallback.
-        is_known = mark.fallback != "render" and self.site.store.get(key) is not None
+        is_known = mark.fallback != "render" and self.server.knows(key)
         # Without a full build that the index knows of, it may have been lost with its pages.
         if mark.fallback == "404" and not is_known and self.site.store.last_build():
             raise NotFound()
         reason = "fallback"
         if mark.fallback == "render" or is_known:
             reason = self._render(current, key)
+        if reason in PASSING and (old := self.server.answer(environ, key, last_resort=True)):
+            return old
         if reason:
             self._forward(f"fwd=uri-miss; detail={reason}")
             return None
@@ -212,42 +246,6 @@ class Hook:
 def is_rendering() -> bool:
     """Return whether the current request is a render of ours, and no visitor's."""
     return bool(request) and current_render(request.environ) is not None
-
-
-def start(site: Site, server: Server) -> None:
-    """Do what a fresh process has to do, beside its first request."""
-    site.is_started = True
-    try:
-        if not site.output.is_dir():
-            return
-    except OSError:
-        return  # it may not be looked at; reading a page says so
-    thread = threading.Thread(
-        target=_tidy_and_prewarm, args=(site, server), name="prerender-start", daemon=True
-    )
-    thread.start()
-
-
-def _tidy_and_prewarm(site: Site, server: Server) -> None:
-    started = time.perf_counter()
-    count = 0
-    try:
-        if site.settings.prewarm not in ("none", 0):
-            for page in site.store.pages():
-                full = site.memory.weight > site.memory.limit * 9 // 10
-                if full or count == site.settings.prewarm:
-                    break
-                count += server.load(page.key)
-            duration = time.perf_counter() - started
-            signals.send(signals.pages_prewarmed, site.app, count=count, duration=duration)
-        site.store.sweep()
-    except Exception as error:
-        site.complain(
-            "start",
-            "the store could not be prepared after the start: %s",
-            error,
-            exc_info=not isinstance(error, StoreError),
-        )
 
 
 def _canonical(current: Request) -> str:

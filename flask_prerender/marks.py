@@ -11,12 +11,15 @@ from dataclasses import dataclass
 from .errors import MarkError
 from .errors import TagsError
 from .options import check_options
+from .options import EVERY
+from .options import HEADERS
 from .options import Params
 from .options import required_arguments
 from .options import Sitemap
 from .options import Tags
 from .options import Values
 from .settings import Settings
+from .variants import Vary
 
 View = t.TypeVar("View", bound=Callable[..., t.Any])
 
@@ -29,14 +32,16 @@ class MarkOptions(t.TypedDict, total=False):
 
     params: Params | None
     fallback: str
-    revalidate: float | None
+    revalidate: float | str | None
     expire: float | None
     tags: Tags
     query: Iterable[str]
+    vary: Iterable[str] | Mapping[str, Iterable[str]]
     statuses: Iterable[int]
     headers: Mapping[str, str]
     visitors: str
     sitemap: Sitemap
+    max_pages: int
 
 
 class Marker(t.Protocol):
@@ -64,11 +69,20 @@ class Mark:
     expire: float | None = None
     tags: Tags = ()
     query: tuple[str, ...] = ()
+    vary: Vary = ()
     statuses: frozenset[int] = frozenset({200})
     headers: tuple[tuple[str, str], ...] = ()
     visitors: str = "all"
     sitemap: Sitemap = True
+    #: How many pages of first visits are kept.
+    max_pages: int = 10_000
     declared: frozenset[str] = frozenset()
+    #: Respect mode: the view's own headers say for how long a page is fresh.
+    respects: bool = False
+
+    def has_query(self, name: str) -> bool:
+        """Whether a query parameter is part of a page's URL."""
+        return name in self.query or EVERY in self.query
 
     @property
     def wants_parent(self) -> bool:
@@ -94,6 +108,8 @@ class Mark:
         facts: dict[str, t.Any] = {"fallback": self.fallback, "visitors": self.visitors}
         if self.query:
             facts["query"] = list(self.query)
+        if self.vary:
+            facts["vary"] = [[name, list(values)] for name, values in self.vary]
         if self.sitemap is not True:
             facts["sitemap"] = dict(self.sitemap) if isinstance(self.sitemap, Mapping) else False
         return facts
@@ -161,8 +177,11 @@ def build_mark(options: Mapping[str, t.Any], settings: Settings) -> Mark:
         "fallback": settings.fallback,
         "revalidate": settings.revalidate,
         "expire": settings.expire,
+        "max_pages": settings.max_pages,
         **options,
     }
+    if filled["revalidate"] == HEADERS:
+        filled |= {"revalidate": None, "expire": None, "respects": True}
     # A span written on the route is not held against a default that was meant for others.
     revalidate, expire = filled["revalidate"], filled["expire"]
     if revalidate is not None and expire is not None and expire <= revalidate:

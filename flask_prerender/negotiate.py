@@ -80,7 +80,7 @@ def has_it(environ: Environ, etag: str, etags: Collection[str], changed_at: floa
         if wanted == etag:
             return True
         known = Request(dict(environ)).if_none_match
-        return any(known.contains_weak(tag.strip('"')) for tag in etags)
+        return any(known.contains_weak(tag.removeprefix("W/").strip('"')) for tag in etags)
     if "HTTP_IF_MODIFIED_SINCE" not in environ:
         return False
     since = Request(dict(environ)).if_modified_since
@@ -111,7 +111,7 @@ def wanted_range(
 def _is_same(request: Request, condition: str, etag: str, changed_at: float) -> bool:
     """``If-Range`` wants the strong tag, or exactly the date of this version."""
     if condition.lstrip().startswith(('"', "W/")):
-        return condition.strip() == etag
+        return condition.strip() == etag and etag.startswith('"')
     date = request.if_range.date
     return date == datetime.fromtimestamp(int(changed_at), UTC)
 

@@ -12,13 +12,14 @@ from datetime import date
 from datetime import datetime
 from functools import wraps
 
+from .checks import choice
+from .checks import names
+from .checks import seconds
 from .errors import ConfigError
 from .errors import MarkError
 from .errors import nearest
 from .settings import check_spans
-from .settings import choice
-from .settings import names
-from .settings import seconds
+from .variants import Vary
 
 Values = Mapping[str, t.Any]
 LastModified = datetime | date | float | int | None
@@ -29,9 +30,26 @@ Tags = Iterable[str] | Callable[..., Iterable[str]]
 Sitemap = Mapping[str, t.Any] | bool
 
 
+#: ``revalidate``: the view's own headers say for how long its pages are fresh.
+HEADERS = "headers"
+#: ``query``: every parameter is part of the page's URL.
+EVERY = "*"
+
+_NEVER_VARIED = frozenset({"accept-encoding", "authorization", "cookie", "host", "range"})
+
 #: Statuses a page may have when its mark asks for them. Never 5xx, whoever asks.
 STATUSES = frozenset({200, 203, 301, 302, 303, 307, 308, 404, 410})
 
+_MINUTE, _HOUR, _DAY = 60.0, 3600.0, 86400.0
+#: Lives with a name: seconds fresh, seconds until the page is not served any more.
+PROFILES = {
+    "seconds": (1.0, _MINUTE),
+    "minutes": (_MINUTE, _HOUR),
+    "hours": (_HOUR, _DAY),
+    "days": (_DAY, 7 * _DAY),
+    "weeks": (7 * _DAY, 30 * _DAY),
+    "max": (30 * _DAY, 365 * _DAY),
+}
 #: Said of the connection, of one moment or of one visitor; never part of a page.
 NOT_STORED = frozenset(
     {
@@ -53,6 +71,7 @@ def check_options(options: Mapping[str, t.Any], where: str) -> dict[str, t.Any]:
     :raises MarkError: an option is unknown, or its value cannot be used.
     """
     checked: dict[str, t.Any] = {}
+    options = _unfold(options, where)
     for name, value in options.items():
         if name not in _CHECKS:
             raise MarkError(
@@ -63,11 +82,27 @@ def check_options(options: Mapping[str, t.Any], where: str) -> dict[str, t.Any]:
             checked[name] = _CHECKS[name](value)
         except (TypeError, ValueError) as error:
             raise MarkError(f"{where}: {name}={value!r}: {error}") from error
+    if checked.get("revalidate") == HEADERS and checked.get("expire") is not None:
+        raise MarkError(f"{where}: the view's headers say when its pages expire; leave expire out.")
     try:
         check_spans(checked.get("revalidate"), checked.get("expire"), f"{where}: expire")
     except ConfigError as error:
         raise MarkError(str(error)) from error
     return checked
+
+
+def _unfold(options: Mapping[str, t.Any], where: str) -> Mapping[str, t.Any]:
+    """Put a profile's seconds in the place of its name; an ``expire`` of one's own wins."""
+    name = options.get("revalidate")
+    if not isinstance(name, str) or name == "headers":
+        return options
+    if name not in PROFILES:
+        raise MarkError(
+            f"{where}: revalidate={name!r}: seconds are wanted, None, or one of "
+            f"{', '.join(PROFILES)}.{nearest(name, PROFILES)}"
+        )
+    revalidate, expire = PROFILES[name]
+    return {"expire": expire, **options, "revalidate": revalidate}
 
 
 def normal_options(options: Mapping[str, t.Any] | bool, where: str) -> Mapping[str, t.Any] | bool:
@@ -96,6 +131,37 @@ def _check_params(value: t.Any) -> t.Any:
             "an iterator is used up after one build; give a list, or the callable that makes it"
         )
     return value
+
+
+def _check_count(value: t.Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise ValueError("a whole number of at least 0 is wanted")
+    return value
+
+
+def _check_revalidate(value: t.Any) -> float | str | None:
+    return HEADERS if value == HEADERS else seconds(value)
+
+
+def _check_query(value: t.Any) -> tuple[str, ...]:
+    return (EVERY,) if value == EVERY else names(value)
+
+
+def _check_vary(value: t.Any) -> Vary:
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        raise ValueError("a list of request headers is wanted, or a dict of headers and values")
+    given = value if isinstance(value, Mapping) else dict.fromkeys(value, ())
+    found = []
+    for name, values in given.items():
+        if not isinstance(name, str) or not _TOKEN.match(name):
+            raise ValueError(f"{name!r} is no name of a header")
+        if name.lower() in _NEVER_VARIED:
+            raise ValueError(f"a stored page is for everybody; it cannot differ by {name}")
+        values = names(values)
+        if isinstance(value, Mapping) and not values:
+            raise ValueError(f"the values of {name} are wanted")
+        found.append((name.lower(), values))
+    return tuple(sorted(found))
 
 
 def _check_tags(value: t.Any) -> t.Any:
@@ -180,14 +246,16 @@ def _check_sitemap(value: t.Any) -> Sitemap:
 _CHECKS: dict[str, Callable[[t.Any], t.Any]] = {
     "params": _check_params,
     "fallback": choice("render", "pass", "404"),
-    "revalidate": seconds,
+    "revalidate": _check_revalidate,
     "expire": seconds,
     "tags": _check_tags,
-    "query": names,
+    "query": _check_query,
+    "vary": _check_vary,
     "statuses": _check_statuses,
     "headers": _check_headers,
     "visitors": choice("all", "bots"),
     "sitemap": _check_sitemap,
+    "max_pages": _check_count,
 }
 
 

@@ -14,9 +14,12 @@ from dataclasses import field
 from email.utils import formatdate
 from typing import Any
 from typing import Literal
+from urllib.parse import parse_qsl
 from urllib.parse import quote
 from urllib.parse import unquote
+from urllib.parse import unquote_to_bytes
 from urllib.parse import urlencode
+from urllib.parse import urlsplit
 
 IDENTITY = "identity"
 
@@ -55,6 +58,8 @@ class Page:
     tags: tuple[str, ...]
     #: The revision that stood when the render began.
     revision: int
+    #: The token of the claim it was made under: a page never replaces one with a higher token.
+    token: int
     #: ``"build"`` or ``"visit"``: who asked for the page first.
     origin: str
     #: The number of the build that last made or checked the page; 0 for first visits.
@@ -69,8 +74,12 @@ class Page:
     last_modified: float | None = None
     #: Which compressors were at hand, so that a new one is noticed.
     compressors: str = ""
+    #: The templates it was made with, those they extend and include among them.
+    templates: tuple[str, ...] = ()
     #: The rest of the mark, for the manifest and the sitemap.
     options: dict[str, Any] = field(default_factory=dict)
+    #: In respect mode: what the response said of its storing (``freshness.Terms``).
+    terms: dict[str, Any] | None = None
 
     @property
     def identity(self) -> Variant:
@@ -128,6 +137,7 @@ class Page:
             facts["headers"] = tuple((name, value) for name, value in facts["headers"])
             facts["variants"] = tuple(Variant(**variant) for variant in facts["variants"])
             facts["tags"] = tuple(facts["tags"])
+            facts["templates"] = tuple(facts["templates"])
             page = cls(**facts)
         except (TypeError, KeyError, AttributeError) as error:
             raise ValueError(f"not a page: {error}") from error
@@ -200,6 +210,29 @@ def make_key(raw_path: str, query: Iterable[tuple[str, str]] = (), host: str = "
             return None
         key = f"//{host}{key}"
     return key if len(key) <= _KEY_BYTES else None
+
+
+def typed_key(path: str, base_url: str = "", *, has_hosts: bool = False) -> str | None:
+    """Return the key of a path or URL as a person types it, with or without a query; ``None`` when
+    no such URL is ever stored.
+
+    :param base_url: absolute URLs below this address are taken as well.
+    :param has_hosts: whether keys begin with ``//host``.
+    """
+    path = without_base(path, base_url, has_hosts=has_hosts)
+    host, plain, query = split_key(path)
+    if bool(host) != has_hosts:
+        return None
+    raw = unquote_to_bytes(plain.encode("utf-8", "surrogateescape")).decode("latin-1")
+    return make_key(raw, parse_qsl(query, keep_blank_values=True), host.lower())
+
+
+def without_base(url: str, base_url: str, *, has_hosts: bool = False) -> str:
+    """Return an absolute URL below `base_url` in the form of keys, and anything else as it is."""
+    if not base_url or not (url == base_url or url.startswith(f"{base_url}/")):
+        return url
+    own_host = f"//{urlsplit(base_url).netloc.lower()}" if has_hosts else ""
+    return own_host + (url.removeprefix(base_url) or "/")
 
 
 def split_key(key: str) -> tuple[str, str, str]:

@@ -12,14 +12,12 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 from urllib.parse import parse_qsl
 from urllib.parse import unquote
-from urllib.parse import unquote_to_bytes
-from urllib.parse import urlsplit
 
 from .errors import TagsError
 from .marks import Mark
-from .page import make_key
 from .page import Page
 from .page import split_key
+from .page import without_base
 from .problems import Problem
 from .render import request_environ
 from .routes import Target
@@ -167,7 +165,7 @@ class Plan:
             self.problems.append(Problem("tags", "", key, f"{key}: its tags failed: {error}"))
             return None
         names = {name for name, _ in parse_qsl(split_key(key)[2], keep_blank_values=True)}
-        return None if target is None or not names <= set(target.mark.query) else target
+        return None if target is None or not all(map(target.mark.has_query, names)) else target
 
 
 def _is_pattern(path: str) -> bool:
@@ -176,21 +174,9 @@ def _is_pattern(path: str) -> bool:
 
 
 def _normal(site: Site, path: str) -> str | None:
-    """Return a path as a user types it in the form that keys have, or ``None`` when it has none.
-
-    An absolute URL of the site's own address is taken as well.
-    """
-    has_hosts = bool(site.routes.key_host("x"))
-    if path == site.base_url or path.startswith(f"{site.base_url}/"):
-        own_host = f"//{urlsplit(site.base_url).netloc.lower()}" if has_hosts else ""
-        path = own_host + (path.removeprefix(site.base_url) or "/")
-    if _is_pattern(path):
-        return path
-    host, plain, query = split_key(path)
-    if bool(host) != has_hosts:
-        return None
-    raw = unquote_to_bytes(plain.encode("utf-8", "surrogateescape")).decode("latin-1")
-    return make_key(raw, parse_qsl(query, keep_blank_values=True), host.lower())
+    """Return a path as a user types it in the form that keys have, or ``None`` when it has none."""
+    typed = without_base(path, site.base_url, has_hosts=site.has_hosts)
+    return typed if _is_pattern(typed) else site.typed_key(path)
 
 
 def _fits(key: str, path: str) -> bool:

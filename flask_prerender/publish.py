@@ -3,38 +3,34 @@
 from __future__ import annotations
 
 import typing as t
-from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import replace
 
 from . import signals
-from .compress import compress
-from .compress import signature
-from .errors import BlobMissingError
+from .budgets import make_room
+from .errors import BudgetError
 from .errors import CollisionError
+from .errors import FencedError
 from .errors import StoreError
 from .gate import is_failure
 from .gate import judge
-from .gate import stored_headers
 from .gate import Verdict
-from .page import digest
-from .page import IDENTITY
 from .page import Page
-from .page import Variant
-from .paths import file_for
 from .render import last_frame
 from .render import Render
-from .render import render
-from .render import request_environ
 from .routes import Target
 from .site import Site
+from .storing import adopt
+from .storing import store
+from .storing import take_away
+from .validators import render_again
 
 Result = t.Literal["published", "unchanged", "removed", "refused", "failed"]
 
-#: Visitors may bring back, meanwhile, the page that makes room.
-_ATTEMPTS = 3
-#: What a page that is gone answers, or one that has moved.
-_GONE = frozenset({301, 302, 303, 307, 308, 404, 410})
+#: What a page that is gone answers, or one that has moved for good.
+_GONE = frozenset({301, 308, 404, 410})
+#: Where it was only a visitor who asked for the page, a guard may have appeared before it as well.
+_GONE_UNLISTED = _GONE | {302, 303, 307}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +52,11 @@ class Outcome:
     where: str = ""
     duration: float = 0.0
     page: Page | None = None
+    #: Whether the page that was stored before was taken away.
+    was_removed: bool = False
+    revalidate: float | None = None
+    #: In respect mode, what a first visit got that was not stored.
+    response: Render | None = None
 
     @property
     def is_stored(self) -> bool:
@@ -63,41 +64,71 @@ class Outcome:
 
 
 def publish(
-    site: Site, target: Target, *, origin: str, build: int = 0, announce: bool = True
+    site: Site,
+    target: Target,
+    *,
+    origin: str,
+    build: int = 0,
+    announce: bool = True,
+    token: int | None = None,
 ) -> Outcome:
     """Make one page, and store it if it may be.
 
-    Whatever goes wrong, what was stored before is still whole afterwards. Only a view that now says
-    ``private`` or ``no-store`` takes its page away.
+    Whatever goes wrong, what was stored before is still whole afterwards. What takes a page away is
+    a view that now says ``private`` or ``no-store``, and, except in a build, one that says the page
+    is gone (404, 410) or has moved for good (301, 308).
 
-    :param origin: ``"build"`` or ``"visit"``.
+    :param origin: ``"build"``, ``"visit"``, or ``"regenerate"``.
+    :param token: the claim under which it is made; without one, the newest given out.
     :param announce: tell other processes at once. A build tells them of many pages together.
     """
     revision = site.coordination.revision()
-    done = render(site, target.key, revision)
+    if token is None:
+        token = site.coordination.token()
+    done = render_again(site, target, revision)
     verdict = _judge(site, target, done)
     if not verdict:
-        return _turn_down(site, target, done, verdict)
+        return _turn_down(site, target, done, verdict, origin)
     try:
-        page, unchanged = _store(site, target, done, origin, build)
-        if announce and not (unchanged and page.revalidate is None and page.expire is None):
+        page, unchanged = store(site, target, done, origin, build, token)
+        has_room_made = make_room(site, target.mark, page)
+        is_news = not (unchanged and page.revalidate is None and page.expire is None)
+        if has_room_made or (announce and is_news):
             site.coordination.advance()
-    except CollisionError as error:
-        collision = Verdict("collision", _collision(site, error))
-        if target.is_visited:
-            return _outcome(target, done, "removed", collision)
-        return _turn_down(site, target, done, collision)
     except StoreError as error:
-        return _turn_down(site, target, done, Verdict("store", str(error)))
-    signals.send(
-        signals.page_published,
-        site.app,
-        key=page.key,
-        page=page,
-        changed=not unchanged,
-        duration=done.duration,
-    )
+        return _not_stored(site, target, done, error, origin, build)
+    facts = {"key": page.key, "page": page, "changed": not unchanged, "duration": done.duration}
+    signals.send(signals.page_published, site.app, **facts)
     return _outcome(target, done, "unchanged" if unchanged else "published", page=page)
+
+
+def _not_stored(
+    site: Site, target: Target, done: Render, error: StoreError, origin: str, build: int
+) -> Outcome:
+    """Return what became of a page that the store did not take."""
+    if isinstance(error, FencedError) and origin == "build":
+        # A visitor had it made while the build rendered it.
+        return _outcome(target, done, "unchanged", page=adopt(site, target.key, build))
+    if isinstance(error, CollisionError):
+        verdict = Verdict("collision", _collision(site, error))
+        if target.is_visited:
+            return _outcome(target, done, "removed", verdict)
+    elif isinstance(error, FencedError):
+        verdict = Verdict("fenced", str(error))
+    elif isinstance(error, BudgetError):
+        verdict = Verdict("budget", str(error))
+    else:
+        verdict = Verdict("store", str(error))
+    return _turn_down(site, target, done, verdict, origin)
+
+
+def _collision(site: Site, error: CollisionError) -> str:
+    try:
+        owner = site.store.get(error.owner)
+    except StoreError:
+        owner = None
+    route = f" {owner.key} is of the route {owner.rule} ({owner.endpoint})." if owner else ""
+    return f"{error}{route}"
 
 
 def _judge(site: Site, target: Target, done: Render) -> Verdict:
@@ -107,15 +138,18 @@ def _judge(site: Site, target: Target, done: Render) -> Verdict:
             "mismatch",
             f"listed for {target.endpoint}, but answered by {done.endpoint} ({done.rule})",
         )
+    if verdict and done.expires_at is not None and done.expires_at <= site.clock():
+        return Verdict("expired", "the view says that it has expired already")
     return verdict
 
 
-def _turn_down(site: Site, target: Target, done: Render, verdict: Verdict) -> Outcome:
-    if target.is_visited and verdict.reason == "status" and done.status in _GONE:
-        _take_away(site, target.key, str(done.status))
+def _turn_down(site: Site, target: Target, done: Render, verdict: Verdict, origin: str) -> Outcome:
+    removed = False
+    if target.is_visited and verdict.reason == "status" and done.status in _GONE_UNLISTED:
+        take_away(site, target.key, str(done.status))
         return _outcome(target, done, "removed", verdict)
-    if verdict.reason in ("private", "no-store"):
-        _take_away(site, target.key, verdict.reason)
+    if _says_gone(done, verdict, origin):
+        removed = take_away(site, target.key, verdict.reason)
     failed = is_failure(verdict) or verdict.reason in ("store", "collision")
     signals.send(
         signals.page_refused,
@@ -124,23 +158,19 @@ def _turn_down(site: Site, target: Target, done: Render, verdict: Verdict) -> Ou
         reason=verdict.reason,
         detail=verdict.detail,
     )
-    return _outcome(
+    outcome = _outcome(
         target, done, "failed" if failed else "refused", verdict, last_frame(site, done)
     )
+    response = done if target.mark.respects and origin == "visit" else None
+    return replace(outcome, was_removed=removed, response=response)
 
 
-def _take_away(site: Site, key: str, reason: str) -> None:
-    """Remove a page that is personal now, is gone, or makes room."""
-    try:
-        removed = site.store.delete([key])
-        if removed:
-            site.coordination.advance()
-    except StoreError as error:
-        site.memory.drop(key)
-        site.complain("store", "%s is %s now and could not be removed: %s", key, reason, error)
-        return
-    if removed:
-        signals.send(signals.page_removed, site.app, key=key, reason=reason)
+def _says_gone(done: Render, verdict: Verdict, origin: str) -> bool:
+    """Whether there is no such page for everybody any more: the view says so, or it outgrew the
+    room that there is for it."""
+    if verdict.reason in ("private", "no-store", "freshness", "budget"):
+        return True
+    return verdict.reason == "status" and done.status in _GONE and origin != "build"
 
 
 def _outcome(
@@ -153,132 +183,6 @@ def _outcome(
 ) -> Outcome:
     reason, detail = ("", "") if verdict is None else (verdict.reason, verdict.detail)
     return Outcome(
-        target.key, target.endpoint, target.rule, result, reason, detail, where, done.duration, page
-    )
-
-
-def _store(site: Site, target: Target, done: Render, origin: str, build: int) -> tuple[Page, bool]:
-    """Store a judged render, and return its page and whether it is what was stored before."""
-    previous = site.store.get(target.key)
-    page = _page(site, target, done, origin, build)
-    if previous is not None and origin == "visit":
-        page = replace(page, origin=previous.origin, build=previous.build)
-    if previous is not None and previous.identity.digest == page.identity.digest:
-        page = replace(page, changed_at=previous.changed_at)
-        same = previous.headers == page.headers and previous.status == page.status
-        if previous.compressors == page.compressors:
-            generated_at = previous.generated_at if same else page.generated_at
-            known = replace(page, variants=previous.variants, generated_at=generated_at)
-            try:
-                _put(site, known, _checked_bodies(site, known, done.body) if build else {})
-                return known, same and _is_served_alike(previous, page)
-            except BlobMissingError:
-                pass  # somebody took a body away: all of them are written again below
-    packed = compress(done.body, page.mimetype, site.compressors, site.settings.compress_min_bytes)
-    bodies = {IDENTITY: done.body} | packed
-    _look_for_localhost(site, page.key, done.body)
-    if packed:
-        page = replace(page, variants=(*page.variants, *_variants(packed)))
-    _put(site, page, bodies)
-    return page, False
-
-
-def _checked_bodies(site: Site, page: Page, body: bytes) -> dict[str, bytes]:
-    """Return the bodies of a page that was stored before, for the store to compare them.
-
-    :raises BlobMissingError: a variant is damaged.
-    """
-    bodies = {IDENTITY: body}
-    for variant in page.variants[1:]:
-        stored = site.store.read(page, variant)
-        if stored is None:
-            raise BlobMissingError(f"{page.key}: its {variant.encoding} body is damaged.")
-        bodies[variant.encoding] = stored
-    return bodies
-
-
-def _put(site: Site, page: Page, bodies: Mapping[str, bytes]) -> None:
-    """Store a page. One that has its file makes room when no marked route answers it any more:
-    the route was moved from ``/about`` to ``/about/``. So does one that only a visitor asked for
-    when a build lists the other."""
-    site.claim()
-    for attempt in range(_ATTEMPTS):
-        try:
-            site.store.put(page, bodies)
-            return
-        except CollisionError as error:
-            reason = _why_it_goes(site, page, error.owner)
-            if not reason or attempt + 1 == _ATTEMPTS:
-                raise
-            _take_away(site, error.owner, reason)
-
-
-def _why_it_goes(site: Site, page: Page, key: str) -> str:
-    """Return why the page of `key` makes room for another, or ``""``."""
-    if site.routes.match(request_environ(site, key), key) is None:
-        return "no route"
-    owner = site.store.get(key)
-    is_visited = owner is None or owner.origin == "visit"
-    return "collision" if page.origin == "build" and is_visited else ""
-
-
-def _collision(site: Site, error: CollisionError) -> str:
-    try:
-        owner = site.store.get(error.owner)
-    except StoreError:
-        owner = None
-    route = f" {owner.key} is of the route {owner.rule} ({owner.endpoint})." if owner else ""
-    return f"{error}{route}"
-
-
-def _look_for_localhost(site: Site, key: str, body: bytes) -> None:
-    """Say it when pages carry the address that a render has when nobody gave it one."""
-    if not site.has_public_url and b"://localhost" in body:
-        site.complain(
-            "base-url",
-            "%s contains the address http://localhost, because nothing says under which address "
-            "the site is known. Set PRERENDER_BASE_URL, such as 'https://example.com'.",
-            key,
-        )
-
-
-def _is_served_alike(previous: Page, page: Page) -> bool:
-    """Whether a process that has the previous page in memory need not look again."""
-    return (previous.revalidate, previous.expire, previous.options) == (
-        page.revalidate,
-        page.expire,
-        page.options,
-    )
-
-
-def _page(site: Site, target: Target, done: Render, origin: str, build: int) -> Page:
-    now = site.clock()
-    page = Page(
-        key=target.key,
-        rule=target.rule,
-        endpoint=target.endpoint,
-        file="",
-        status=done.status,
-        headers=stored_headers(site, done, target.mark),
-        variants=_variants({IDENTITY: done.body}),
-        tags=target.tags,
-        revision=done.revision,
-        origin=origin,
-        build=build,
-        generated_at=now,
-        changed_at=now,
-        checked_at=now,
-        revalidate=target.mark.revalidate,
-        expire=target.mark.expire,
-        last_modified=target.last_modified,
-        compressors=signature(site.compressors),
-        options=target.mark.options(),
-    )
-    file = file_for(page.key, page.mimetype, site.style)
-    if file is None:
-        raise StoreError(f"{page.key}: the file name of this URL would be too long")
-    return replace(page, file=file)
-
-
-def _variants(bodies: Mapping[str, bytes]) -> tuple[Variant, ...]:
-    return tuple(Variant(coding, digest(body), len(body)) for coding, body in bodies.items())
+        target.key, target.endpoint, target.rule, result, reason, detail, where, done.duration,
+        page, revalidate=target.mark.revalidate,
+    )  # fmt: skip

@@ -11,12 +11,14 @@ import math
 from dataclasses import dataclass
 from http import HTTPStatus
 
+from .freshness import read_date
 from .page import http_date
 from .page import IDENTITY
 from .page import Page
 from .page import State
 from .page import SUFFIXES
 from .page import Variant
+from .revocations import Taken
 from .settings import Settings
 
 Headers = list[tuple[str, str]]
@@ -53,23 +55,27 @@ class Ready:
 
     :ivar revision: the revision at which this was known to be what is stored.
     :ivar begins, ends: the moments between which the header lists are true.
+    :ivar changed_at: the moment that ``If-Modified-Since`` is compared with.
     :ivar used: whether it was asked for since memory last made room.
     """
 
     __slots__ = (
-        "begins", "bots_only", "ends", "etags", "page", "revision", "sent", "settings", "state",
-        "status", "used",
+        "begins", "bots_only", "changed_at", "ends", "etags", "is_of_visit", "page", "revision",
+        "sent", "settings", "state", "status", "taken", "used",
     )  # fmt: skip
 
     def __init__(self, page: Page, settings: Settings) -> None:
         self.page = page
+        self.is_of_visit = page.origin == "visit"
         self.settings = settings
         self.status = f"{page.status} {HTTPStatus(page.status).phrase.upper()}"
         self.revision = -1
         self.begins, self.ends = math.inf, -math.inf
         self.used = True
         self.state: State = "fresh"
+        self.taken: Taken = ""
         self.bots_only = "bots" in (page.options.get("visitors"), settings.visitors)
+        self.changed_at = _changed_at(page)
         self.sent = {v.encoding: _sent(page, v, self.bots_only) for v in page.variants}
         self.etags = tuple(sent.etag for sent in self.sent.values())
 
@@ -90,33 +96,71 @@ class Ready:
             or old.status != page.status
             or old.changed_at != page.changed_at
             or old.options != page.options
+            or page.terms is not None
         ):
             return False
         self.page = page
+        self.is_of_visit = page.origin == "visit"
         self.ends = -math.inf
         return True
+
+    def take(self, taken: Taken) -> None:
+        """Note whether the page was taken back since it was made."""
+        if taken != self.taken:
+            self.taken = taken
+            self.ends = -math.inf
 
     def prepare(self, now: float) -> None:
         """Write the header lists that are true at `now`, and note until when they are."""
         page = self.page
         self.state = page.state(now)
+        if self.taken == "hard" or (self.taken and page.terms is not None):
+            # RFC 9111, section 4.4: what was invalidated is not sent before it was validated.
+            self.state = "expired"
+        elif self.taken and self.state == "fresh":
+            self.state = "stale"
         changing = _changing(self, now)
         for sent in self.sent.values():
             sent.ok = [*sent.fixed, *changing]
             sent.not_modified = [*sent.fixed_304, *changing]
         self.begins = now
-        self.ends = math.inf if page.revalidate is None and page.expire is None else now + 1.0
+        self.ends = now + _same_for(page, now)
+
+
+def _same_for(page: Page, now: float) -> float:
+    """Return for how many seconds what a page says of its age, and its state, stay what they are
+    at `now`."""
+    age = page.age(now)
+    changes = [(page.revalidate or 0) - age, (page.expire or 0) - age]
+    if page.terms is not None:
+        changes.append(1.0 - (float(page.terms["age"]) + age) % 1.0)
+    elif page.revalidate is None and page.expire is None:
+        return math.inf
+    else:
+        changes.append(1.0)
+    return min(seconds for seconds in changes if seconds > 0)
+
+
+def _changed_at(page: Page) -> float:
+    if page.terms is None:
+        return page.changed_at
+    # RFC 9111, section 4.3.2: without Last-Modified, the moment it was made stands for it.
+    told = page.terms["last_modified"] or page.terms["date"]
+    return read_date(told, page.checked_at) or page.checked_at
 
 
 def entity_tag(page: Page, encoding: str) -> str:
     """Return the strong ETag of one variant: what the body is, and how it is coded."""
-    text = base64.urlsafe_b64encode(bytes.fromhex(page.identity.digest)[:16])[:22].decode()
     suffix = SUFFIXES.get(encoding, encoding)
+    if page.terms is not None and page.terms["etag"]:
+        own: str = page.terms["etag"]
+        return f'{own[:-1]}-{suffix}"' if suffix and own.endswith('"') else own
+    text = base64.urlsafe_b64encode(bytes.fromhex(page.identity.digest)[:16])[:22].decode()
     return f'"{text}-{suffix}"' if suffix else f'"{text}"'
 
 
 def _sent(page: Page, variant: Variant, bots_only: bool) -> Sent:
-    vary = ["Accept-Encoding", "User-Agent"] if bots_only else ["Accept-Encoding"]
+    vary = _varies(page, bots_only)
     own = []
     for name, value in page.headers:
         if name.lower() == "vary":
@@ -126,15 +170,36 @@ def _sent(page: Page, variant: Variant, bots_only: bool) -> Sent:
         else:
             own.append((name, value))
     etag = entity_tag(page, variant.encoding)
-    tag, varies = ("ETag", etag), ("Vary", ", ".join(vary))
+    tag = ("ETag", etag)
+    varies = [("Vary", ", ".join(vary))] if vary else []
     fixed = [*own, ("Content-Length", str(variant.size))]
     if variant.encoding == IDENTITY:
         fixed.append(("Accept-Ranges", "bytes"))
     else:
         fixed.append(("Content-Encoding", variant.encoding))
-    fixed += [tag, ("Last-Modified", http_date(page.changed_at)), varies]
-    fixed_304 = [*(pair for pair in own if pair[0].lower() in _IN_304), tag, varies]
+    fixed += [tag, *_dates(page), *varies]
+    fixed_304 = [*(pair for pair in own if pair[0].lower() in _IN_304), tag, *varies]
+    if page.terms is not None:
+        fixed_304 += [pair for pair in _dates(page) if pair[0] == "Date"]
     return Sent(variant, etag, fixed, fixed_304, [], [])
+
+
+def _varies(page: Page, bots_only: bool) -> list[str]:
+    """Return the request headers that choose among the variants of a page, the view's own aside."""
+    vary = [] if page.terms is not None and len(page.variants) == 1 else ["Accept-Encoding"]
+    if bots_only:
+        vary.append("User-Agent")
+    if page.terms is None:
+        vary += [name.title() for name, _ in page.options.get("vary", ())]
+    return vary
+
+
+def _dates(page: Page) -> Headers:
+    if page.terms is None:
+        return [("Last-Modified", http_date(page.changed_at))]
+    modified = page.terms["last_modified"]
+    date = page.terms["date"] or http_date(page.checked_at)
+    return [*([("Last-Modified", modified)] if modified else []), ("Date", date)]
 
 
 def _changing(ready: Ready, now: float) -> Headers:
@@ -143,8 +208,12 @@ def _changing(ready: Ready, now: float) -> Headers:
     if left is not None and ready.state != "fresh":
         left = min(left, 0)  # a page from the future has no life left either
     headers: Headers = []
-    if not any(name.lower() == "cache-control" for name, _ in page.headers):
-        computed = _FOR_CRAWLERS if ready.bots_only else _cache_control(page, left, now)
+    if page.terms is not None:
+        headers.append(("Age", str(int(page.terms["age"] + max(0.0, page.age(now))))))
+    elif not any(name.lower() == "cache-control" for name, _ in page.headers):
+        computed = (
+            _FOR_CRAWLERS if ready.bots_only else _cache_control(page, ready.state, left, now)
+        )
         headers.append(("Cache-Control", settings.cache_control or computed))
     if settings.headers:
         ttl = "" if left is None else f"; ttl={left}"
@@ -155,12 +224,12 @@ def _changing(ready: Ready, now: float) -> Headers:
     return headers
 
 
-def _cache_control(page: Page, left: int | None, now: float) -> str:
+def _cache_control(page: Page, state: State, left: int | None, now: float) -> str:
     """Browsers ask again each time, because nobody can purge them; shared caches may keep a page
     for the life it has left, restated as it shrinks, since the commonest proxy ignores ``Age``."""
     if left is None:
         return "public, max-age=0, must-revalidate"
-    shared = max(1, left) if page.state(now) == "fresh" else _STALE_SHARED_SECONDS
+    shared = max(1, left) if state == "fresh" else _STALE_SHARED_SECONDS
     text = f"public, max-age=0, s-maxage={shared}"
     if page.expire is not None and page.revalidate is not None:
         window = int(min(page.expire - page.revalidate, page.expire - page.age(now)))

@@ -17,14 +17,18 @@ import time
 import traceback
 import typing as t
 from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import field
 from pathlib import Path
 
 from . import signals
+from .freshness import Terms
 from .page import split_key
 from .page import wsgi_path
 from .site import Site
+from .variants import environ_name
+from .variants import split_variant
 
 #: The environ key of a render. Only an object of ours counts: headers are texts.
 ENVIRON_KEY = "flask_prerender.render"
@@ -63,6 +67,13 @@ class Render:
     stopped: str = ""
     error: BaseException | None = None
     reads: set[str] = field(default_factory=set)
+    #: What the view said of its page: seconds, a moment, tags; and the templates it used.
+    fresh_for: float | None = None
+    expires_at: float | None = None
+    tags: set[str] = field(default_factory=set)
+    templates: set[str] = field(default_factory=set)
+    #: In respect mode: what the headers say of storing, once it was asked for.
+    terms: Terms | str | None = None
     #: Where it read them first, as far as that is known: ``file:line in function``.
     read_at: dict[str, str] = field(default_factory=dict)
     rule: str = ""
@@ -78,13 +89,16 @@ class Render:
         return self.error is not None or self.status >= 500 or self.stopped == "timeout"
 
 
-def render(site: Site, key: str, revision: int) -> Render:
-    """Render one URL, and return what the app answered. Never raises what a view raises."""
+def render(site: Site, key: str, revision: int, own: Mapping[str, str] | None = None) -> Render:
+    """Render one URL, and return what the app answered. Never raises what a view raises.
+
+    :param own: request headers of ours: the validators of the page that is stored.
+    """
     done = Render(key, revision, time.monotonic() + site.settings.timeout)
     chain = (*rendering.get(), key)
     signals.send(signals.render_started, site.app, key=key)
     started = time.perf_counter()
-    contextvars.Context().run(_run, site, done, chain)
+    contextvars.Context().run(_run, site, done, chain, own or {})
     done.duration = time.perf_counter() - started
     if done.failed:
         signals.send(
@@ -102,7 +116,7 @@ def render(site: Site, key: str, revision: int) -> Render:
     return done
 
 
-def _run(site: Site, done: Render, chain: tuple[str, ...]) -> None:
+def _run(site: Site, done: Render, chain: tuple[str, ...], own: Mapping[str, str]) -> None:
     rendering.set(chain)
     body = _Body(done, site.settings.max_page_bytes)
 
@@ -117,6 +131,7 @@ def _run(site: Site, done: Render, chain: tuple[str, ...]) -> None:
 
     try:
         environ = request_environ(site, done.key)
+        environ.update((environ_name(name), value) for name, value in own.items())
         environ[ENVIRON_KEY] = done
         chunks = site.app(environ, start_response)
         try:
@@ -170,7 +185,9 @@ class _Body:
 def request_environ(site: Site, key: str) -> dict[str, t.Any]:
     """Return the WSGI environ of a GET for `key` by the configured visitor."""
     host, path, query = split_key(key)
+    query, variant = split_variant(query)
     environ = site.render_environ.copy()
+    environ.update((environ_name(name), value) for name, value in variant)
     if host:
         port = host.rpartition("]")[2].partition(":")[2]
         environ["HTTP_HOST"] = host

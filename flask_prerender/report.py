@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import click
 
 from .generate import Report
+from .options import HEADERS
 from .page import Page
 from .site import Site
 
@@ -83,7 +84,8 @@ def show_routes(rows: Sequence[dict[str, t.Any]], *, all_urls: bool) -> None:
     if not rows:
         click.echo("No route is marked. Mark one with @app.prerender.")
     for row in rows:
-        life = "for ever" if row["revalidate"] is None else f"{row['revalidate']:g} s"
+        life = {None: "for ever", HEADERS: "as its headers say"}.get(row["revalidate"])
+        life = life or f"{row['revalidate']:g} s"
         click.echo(
             f"{row['rule']}  {row['endpoint']}  {row['urls']} URLs, fresh {life}, "
             f"fallback {row['fallback']}, visitors {row['visitors']}"

@@ -8,17 +8,16 @@ from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 
-from flask import Blueprint
 from flask import Flask
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import Rule
 
 from .errors import ConfigError
-from .errors import MarkError
 from .errors import RouteError
 from .errors import TagsError
+from .groups import Group
+from .groups import is_in
 from .marks import build_mark
 from .marks import left_on
 from .marks import Mark
@@ -37,12 +36,12 @@ from .problems import Problem
 from .problems import unlisted
 from .problems import unstorable
 from .settings import Settings
+from .variants import variants_of
+from .variants import with_variant
 
 Select = Callable[[Rule, Callable[..., t.Any]], Mapping[str, t.Any] | bool | None]
 #: Stands for a mark that was not resolved yet; ``None`` is the mark of a route that has none.
 _UNKNOWN: t.Any = object()
-#: A group of routes: a blueprint or an endpoint pattern, and the options of its mark.
-Group = tuple[str | Blueprint, Mapping[str, t.Any] | bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +117,7 @@ class Routes:
     ) -> Iterator[Mapping[str, t.Any] | bool]:
         """Yield what the program says about a route, from the most general to the nearest."""
         for target, options in self._groups:
-            if self._is_in(rule.endpoint, target):
+            if is_in(self._app, rule.endpoint, target):
                 yield options
         if id(rule) in self._blocks:
             yield self._blocks[id(rule)]
@@ -145,14 +144,6 @@ class Routes:
         name, _, last = endpoint.rpartition(".")
         owner = self._app.blueprints.get(name) if name else self._app
         return last == "static" and owner is not None and owner.has_static_folder
-
-    def _is_in(self, endpoint: str, target: str | Blueprint) -> bool:
-        if isinstance(target, str):
-            return fnmatchcase(endpoint, target)
-        # Under whatever names it is registered, and within whatever other blueprints.
-        names = endpoint.split(".")[:-1]
-        blueprints = self._app.blueprints
-        return any(blueprints.get(".".join(names[:n])) is target for n in range(1, len(names) + 1))
 
     def match(self, environ: Mapping[str, t.Any], key: str) -> Target | None:
         """Return the marked route that answers a request, or ``None`` when none does."""
@@ -183,7 +174,7 @@ class Routes:
         rules = list(self._app.url_map.iter_rules())
         yield from self._patterns.problems(rules)
         for target, _ in self._groups:
-            if not any(self._is_in(rule.endpoint, target) for rule in rules):
+            if not any(is_in(self._app, rule.endpoint, target) for rule in rules):
                 name = target if isinstance(target, str) else target.name
                 yield idle(f"mark_all({name!r})", "no route belongs to it", endpoint=name)
 
@@ -256,7 +247,26 @@ class Routes:
             on_problem(unstorable(rule, path))
             return
         tags = mark.tags_for(arguments)
-        yield Target(key, chosen.rule, chosen.endpoint, mark, tags, last_modified)
+        for variant in variants_of(mark.vary):
+            full = with_variant(key, variant)
+            yield Target(full, chosen.rule, chosen.endpoint, mark, tags, last_modified)
+
+    def key_of(self, endpoint: str, values: Values) -> str:
+        """Return the key of one URL of an endpoint.
+
+        :raises RouteError: the arguments fit none of its rules, or the URL is never stored.
+        """
+        for rule in self._app.url_map.iter_rules(endpoint):
+            chosen, built = self._build(rule, values)
+            if chosen is not None and built is not None:
+                host, path = built
+                mark = self.mark_for(chosen, wsgi_path(path))
+                names = mark.query if mark else ()
+                query = [(name, str(values[name])) for name in names if name in values]
+                key = make_key(wsgi_path(path), query, self.key_host(host))
+                if key is not None:
+                    return key
+        raise RouteError(f"{dict(values)!r} is no URL of {endpoint}.")
 
     def _build(self, rule: Rule, values: Values) -> tuple[Rule | None, tuple[str, str] | None]:
         """Build the URL with the rule of the endpoint that Flask's own url_for would take."""
@@ -286,12 +296,3 @@ def _is_page(rule: Rule) -> bool:
         and "GET" in rule.methods
         and not (rule.build_only or rule.alias or rule.redirect_to or rule.websocket)
     )
-
-
-def group(target: str | Blueprint, options: Mapping[str, t.Any] | bool) -> Group:
-    """Return the group of a blueprint, or of the endpoints that a pattern matches."""
-    if isinstance(target, Blueprint):
-        return target, normal_options(options, f"the blueprint {target.name!r}")
-    if not isinstance(target, str):
-        raise MarkError(f"mark_all() takes a blueprint or an endpoint pattern, not {target!r}.")
-    return target, normal_options(options, f"mark_all({target!r})")

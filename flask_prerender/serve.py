@@ -7,16 +7,19 @@ every door calls the same rules.
 from __future__ import annotations
 
 import typing as t
+from collections.abc import Callable
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from . import signals
+from .budgets import note_at_times
 from .compress import decompress
 from .negotiate import Crawlers
 from .negotiate import Encodings
 from .negotiate import has_it
 from .negotiate import wanted_range
 from .page import IDENTITY
+from .page import Page
 from .ready import Headers
 from .ready import Ready
 from .ready import Sent
@@ -52,10 +55,20 @@ class Server:
         self.encodings = Encodings((*more, *ENCODINGS), settings.encoding_preference)
         self.crawlers = Crawlers(settings.bots)
 
-    def answer(self, environ: Environ, key: str) -> Answer | None:
+    def answer(
+        self,
+        environ: Environ,
+        key: str,
+        *,
+        last_resort: bool = False,
+        may: Callable[[Ready, float], bool] | None = None,
+    ) -> Answer | None:
         """Return the answer that the stored page of `key` gives, or ``None`` when there is none
         to give: absent, expired, or for crawlers only.
 
+        :param last_resort: the page could not be made new, so an expired one may do while
+            ``PRERENDER_STALE_IF_ERROR`` allows it.
+        :param may: says whether a page may be served at a moment, in place of the two rules above.
         :raises StoreError: the store cannot be read.
         """
         found = self._find(key)
@@ -67,9 +80,14 @@ class Server:
         now = self.site.clock()
         if not ready.begins <= now < ready.ends:
             ready.prepare(now)
-        if ready.state == "expired":
+        if may is not None:
+            if not may(ready, now):
+                return None
+        elif ready.state == "expired" and not (last_resort and self._may_do(ready.page, now)):
             return None
         ready.used = True
+        if ready.is_of_visit:
+            self.site.asked_for[key] = now
         for coding in self.encodings[environ.get("HTTP_ACCEPT_ENCODING")]:
             sent = ready.sent.get(coding)
             if sent is not None:
@@ -85,18 +103,29 @@ class Server:
         if ready is not None and ready.revision == revision:
             return ready, "memory"
         site.follow_build()
+        note_at_times(site)
+        revision = site.revocations.follow()
         page = site.store.get(key)
         # After the page was read: whoever stored it had said so before.
         if page is None or not self._is_ours():
             site.memory.drop(key)
             return None
-        if ready is not None and ready.renew(page):
-            ready.revision = revision
-            return ready, "memory"
-        ready = Ready(page, site.settings)
+        source = "memory"
+        if ready is None or not ready.renew(page):
+            ready, source = Ready(page, site.settings), "store"
+        ready.take(site.revocations.of(page))
         ready.revision = revision
-        site.memory.put(key, ready)
-        return ready, "store"
+        if source == "store":
+            site.memory.put(key, ready)
+        return ready, source
+
+    def _may_do(self, page: Page, now: float) -> bool:
+        past = 0.0 if page.expire is None else page.age(now) - page.expire
+        return past < self.site.settings.stale_if_error
+
+    def knows(self, key: str) -> bool:
+        """Return whether a page is stored, however old."""
+        return self.site.store.get(key) is not None
 
     def _is_ours(self) -> bool:
         if self.site.owns_pages():
@@ -105,7 +134,7 @@ class Server:
         return False
 
     def _send(self, environ: Environ, ready: Ready, sent: Sent, source: str) -> Answer | None:
-        changed_at = ready.page.changed_at
+        changed_at = ready.changed_at
         encoding = sent.variant.encoding
         conditional = "HTTP_IF_NONE_MATCH" in environ or "HTTP_IF_MODIFIED_SINCE" in environ
         is_200 = ready.page.status == 200
@@ -158,7 +187,7 @@ class Server:
 
 def _part(environ: Environ, ready: Ready, sent: Sent, body: bytes, source: str) -> Answer:
     size = len(body)
-    wanted = wanted_range(environ, sent.etag, ready.page.changed_at, size)
+    wanted = wanted_range(environ, sent.etag, ready.changed_at, size)
     if wanted is None:
         return Answer(ready.status, sent.ok[:], body, ready, source, IDENTITY)
     headers = [pair for pair in sent.ok if pair[0] != "Content-Length"]

@@ -46,6 +46,26 @@ page_refused = _signals.signal("page-refused")
 page_removed = _signals.signal("page-removed")
 """A stored page was taken away. Facts: ``key``, ``reason``."""
 
+regenerate_started = _signals.signal("regenerate-started")
+"""A stale page is about to be made new in the background. Facts: ``key``."""
+
+regenerate_finished = _signals.signal("regenerate-finished")
+"""A stale page was rendered again. Facts: ``key``, ``result``, ``duration``."""
+
+regenerate_failed = _signals.signal("regenerate-failed")
+"""A page could not be made new and rests; the one stored before is served on. Facts: ``key``,
+``reason``, ``failures`` (in a row)."""
+
+pages_revoked = _signals.signal("pages-revoked")
+"""Pages were taken back. Facts: ``tags``, ``hard``, ``revision``."""
+
+page_evicted = _signals.signal("page-evicted")
+"""A page of a first visit made room for others. Facts: ``key``, ``reason``."""
+
+page_unstorable = _signals.signal("page-unstorable")
+"""A first visit could not be stored, and nobody waits for that key for a while. Facts: ``key``,
+``reason``, ``seconds``."""
+
 page_served = _signals.signal("page-served")
 """A stored page answered a request. Facts: ``key``, ``source`` (``"memory"`` or ``"store"``),
 ``state`` (``"fresh"`` or ``"stale"``), ``status``, ``encoding``."""

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import gc
-import json
-import logging
 import os
 import threading
 import typing as t
 import weakref
 from collections.abc import Callable
+from collections.abc import Iterator
 from collections.abc import Sequence
+from contextlib import contextmanager
 from contextlib import suppress
 from pathlib import Path
 
+from flask import current_app
 from flask import Flask
 
 from .address import base_url
 from .address import render_environ
+from .complaints import Complaints
 from .compress import Compressor
 from .coordination.base import Coordination
-from .disk import failures
-from .disk import write_whole
 from .errors import ConfigError
 from .errors import PrerenderError
 from .errors import StoreError
@@ -30,24 +30,36 @@ from .memory import Memory
 from .owner import claim
 from .owner import owner_of
 from .page import Style
+from .page import typed_key
+from .places import directory
+from .places import read_last_build
+from .places import write_last_build
+from .revocations import Revocations
 from .routes import Routes
 from .settings import Settings
 from .stores.base import Store
-
-log = logging.getLogger("flask_prerender")
 
 Clock = Callable[[], float]
 #: Makes the store for a directory.
 OpenStore = Callable[[Path], Store]
 
-_LAST_BUILD = "last-build.json"
-_QUIET_SECONDS = 60.0
 #: How much longer than its timeout a render is waited for: by then it knows it is late.
 GRACE_SECONDS = 1.0
 
 
 class Site:
     """The state of one app, found at ``app.extensions["prerender"]``."""
+
+    #: Set by ``init_app``: what rooms above this one keep for the site.
+    claims: t.Any = None
+    regenerator: t.Any = None
+    #: How many pages are being written to the store at this moment.
+    storing = 0
+    #: Until when the store is left in peace after it failed to write.
+    store_rests_until = 0.0
+    is_started = is_closed = False
+    _build_mtime = 0
+    _owner: str | None = None
 
     def __init__(
         self,
@@ -60,31 +72,31 @@ class Site:
         compressors: Sequence[Compressor],
         clock: Clock,
     ) -> None:
-        self.app = app
-        self.settings = settings
-        self.routes = routes
+        self.app, self.settings, self.routes = app, settings, routes
         self.compressors = tuple(compressors)
-        self.clock = clock
+        self.clock, self.complain = clock, Complaints(clock)
         self.base_url, self.script_name = base_url(app, settings)
         self.render_environ = render_environ(self.base_url, self.script_name, settings)
-        self.path = _directory(app, settings)
+        self.path = directory(app, settings)
         _refuse_shared(app, settings, self.path)
         self.output = self.path
         self.style: Style = t.cast(Style, settings.style)
         self._open_store = open_store
         self.coordination = coordination(self.path)
         self.store = open_store(self.path)
-        self._build_mtime = 0
-        self._owner: str | None = None
         self.memory: Memory[t.Any] = Memory(settings.memory_bytes)
         self.flights = _flights(settings)
+        self.revocations = Revocations(self.coordination)
         #: Keys whose response was not stored, and until when nobody need try again.
         self.unstorable: dict[str, tuple[float, str]] = {}
-        #: Until when the store is left in peace after it failed to write.
-        self.store_rests_until = 0.0
-        self.is_started = self.is_closed = False
-        self._complaints: dict[str, tuple[float, int]] = {}
+        #: When pages of first visits were served, where the store does not know it yet, and when
+        #: it is to be told.
+        self.asked_for: dict[str, float] = {}
+        self.note_again_at = clock() + 60.0
+        #: Called in a forked child, by rooms above this one that have threads.
+        self.renewals: list[Callable[[], None]] = []
         self._lock = threading.Lock()
+        self._home = (os.getpid(), threading.Lock)
         self.follow_build()
         self._refuse_foreign()
         _sites.add(self)
@@ -99,25 +111,31 @@ class Site:
         enabled = self.settings.enabled
         return not (self.app.debug or self.app.testing) if enabled is None else enabled
 
+    def typed_key(self, path: str) -> str | None:
+        """Return the key of a path, or of a URL of the site, as a person types it; ``None`` when no
+        such URL is ever stored."""
+        return typed_key(path, self.base_url, has_hosts=self.has_hosts)
+
+    @property
+    def has_hosts(self) -> bool:
+        """Whether pages differ by host, so that their keys begin with it."""
+        return bool(self.routes.key_host("x"))
+
     @property
     def public(self) -> Path:
         """The tree of files that a web server can serve as it stands."""
         return self.output / "public"
 
-    def complain(self, kind: str, message: str, *args: object, exc_info: bool = False) -> None:
-        """Log one line for each kind of trouble and minute, with the number of those left out."""
-        now = self.clock()
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Count the writers, so that the end of the process can wait for them."""
         with self._lock:
-            since, left_out = self._complaints.get(kind, (float("-inf"), 0))
-            if 0 <= now - since < _QUIET_SECONDS:
-                self._complaints[kind] = (since, left_out + 1)
-                return
-            if len(self._complaints) > 1000:
-                self._complaints.clear()
-            self._complaints[kind] = (now, 0)
-        if left_out:
-            message += f" (and {left_out} more like it)"
-        log.warning(message, *args, exc_info=exc_info)
+            self.storing += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self.storing -= 1
 
     def move(self, output: Path, style: str) -> None:
         """Use another directory and style, as a build does that was told to."""
@@ -134,32 +152,18 @@ class Site:
 
         :raises StoreError: it cannot be written.
         """
-        target = self.path / _LAST_BUILD
-        output = str(self.output)
-        with suppress(ValueError):  # another drive, on Windows
-            # Relative, so that a directory which was copied or moved whole still finds itself.
-            output = os.path.relpath(output, self.path)
-        facts = json.dumps({"output": output, "style": self.style}) + "\n"
-        with failures("write", target):
-            self.path.mkdir(parents=True, exist_ok=True)
-            write_whole(self.path, target, facts.encode())
+        write_last_build(self.path, self.output, self.style)
 
     def follow_build(self) -> None:
         """Look where the last build said it went. Called at the start and when pages changed."""
-        target = self.path / _LAST_BUILD
         try:
-            mtime = target.stat().st_mtime_ns
-            if mtime == self._build_mtime:
-                return
-            facts = json.loads(target.read_text())
-            output, style = (self.path / facts["output"]).resolve(), facts["style"]
-        except FileNotFoundError:
+            found = read_last_build(self.path, self._build_mtime)
+        except StoreError as error:
+            self.complain("last-build", "%s", error)
             return
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            self.complain("last-build", "%s cannot be read: %s", target, error)
-            return
-        self._build_mtime = mtime
-        self.move(output, style)
+        if found is not None:
+            self._build_mtime, output, style = found
+            self.move(output, style)
 
     def owns_pages(self) -> bool:
         """Whether what is stored was stored by this app.
@@ -196,11 +200,25 @@ class Site:
     def after_fork(self) -> None:
         """Renew what a forked child must not share with its parent."""
         self._lock = threading.Lock()
+        self.complain.renew_lock()
+        self.storing = 0
         self.memory.renew_lock()
+        self.revocations.renew_lock()
+        for renew in self.renewals:
+            renew()
         self.flights.renew_lock()
         self.store.reopen()
         self.coordination.reopen()
         self.is_started = False
+        self._home = (os.getpid(), threading.Lock)
+
+    def settle(self) -> None:
+        """Begin anew after a fork that nobody told Python of, as uWSGI's, and with locks that suit
+        greenlets where gevent came after us."""
+        if self._home != (os.getpid(), threading.Lock):
+            with _settling:
+                if self._home != (os.getpid(), threading.Lock):
+                    self.after_fork()
 
     def close(self) -> None:
         self.is_closed = True
@@ -209,6 +227,7 @@ class Site:
 
 
 _sites: weakref.WeakSet[Site] = weakref.WeakSet()
+_settling = threading.Lock()
 
 
 def _renew_all() -> None:
@@ -218,6 +237,19 @@ def _renew_all() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_renew_all)
+
+
+def current_site() -> Site:
+    """Return the site of the current app.
+
+    :raises PrerenderError: there is none.
+    """
+    if not current_app:
+        raise PrerenderError(
+            "This needs an application context. Call it in a request or a command, or within "
+            "`with app.app_context():`."
+        )
+    return site_of(current_app._get_current_object())  # type: ignore[attr-defined]
 
 
 def site_of(app: Flask) -> Site:
@@ -236,26 +268,6 @@ def site_of(app: Flask) -> Site:
 
 def _flights(settings: Settings) -> Flights[t.Any]:
     return Flights(settings.max_renders, settings.timeout + GRACE_SECONDS)
-
-
-def _directory(app: Flask, settings: Settings) -> Path:
-    path = (Path(app.instance_path) / settings.path).resolve()
-    refuse_static(app, path, "PRERENDER_PATH")
-    return path
-
-
-def refuse_static(app: Flask, path: Path, name: str) -> None:
-    """
-    :param name: the setting or option that gave the directory.
-    :raises ConfigError: it is one from which Flask serves files.
-    """
-    path = path.resolve()
-    static = app.static_folder and Path(app.static_folder).resolve()
-    if static and (path == static or static in path.parents):
-        raise ConfigError(
-            f"{name} is {path}, inside the static folder {static}: Flask would serve the "
-            "store's own files to everybody. Choose a directory outside of it."
-        )
 
 
 def _refuse_shared(app: Flask, settings: Settings, path: Path) -> None:

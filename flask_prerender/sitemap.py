@@ -18,6 +18,7 @@ from .disk import part_name
 from .errors import StoreError
 from .page import Page
 from .page import split_key
+from .variants import variants_of
 
 log = logging.getLogger("flask_prerender")
 
@@ -64,7 +65,9 @@ def write(
 
 def is_listed(page: Page) -> bool:
     """Return whether a search engine should know of a page."""
-    allowed = page.options.get("sitemap") is not False
+    # Of the variants of a URL, the first one is listed.
+    variant = next(variants_of(page.options.get("vary", ())))
+    allowed = page.options.get("sitemap") is not False and variant == page.key.partition("#")[2]
     return allowed and page.status == 200 and page.mimetype in _HTML
 
 
@@ -155,7 +158,7 @@ def _hints(page: Page) -> str:
 
 
 def _location(key: str, base_url: str) -> str:
-    host, path, query = split_key(key)
+    host, path, query = split_key(key.partition("#")[0])
     if host:
         base = urlsplit(base_url)
         base_url = f"{base.scheme}://{host}{base.path}"

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import replace
+
+from .claims import Claim
 from .errors import PrerenderError
 from .errors import StoreError
 from .errors import TagsError
@@ -9,15 +13,17 @@ from .page import Page
 from .publish import Outcome
 from .publish import publish
 from .render import request_environ
+from .rests import known_reason
+from .rests import remember
+from .rests import streak_after
 from .routes import Target
 from .site import Site
 
-#: For how long nobody waits for a page that could not be stored: a refused one goes straight to the
-#: app, a failed one may be well again soon.
-_REFUSED_SECONDS = 120.0
-_FAILED_SECONDS = 3.0
 _STORE_RESTS_SECONDS = 30.0
-_REMEMBERED = 10_000
+
+#: Why a page could not be made that may well be made later: an expired one is better than nothing.
+PASSING = frozenset({"busy", "collision", "error", "fenced", "store", "timeout", "wait"})
+_LOOK_SECONDS = 0.05
 
 
 def visit(site: Site, key: str) -> str:
@@ -26,18 +32,36 @@ def visit(site: Site, key: str) -> str:
     Otherwise the answer says why the app has to answer: ``"wait"`` (took too long), ``"busy"``
     (too many renders), ``"store"`` (the store rests), or the reason of the gate.
     """
-    for late in site.flights.leave_behind():
-        _give_up(site, late)
-    reason = _known_reason(site, key)
+    outcome = attempt(site, key)
+    return "" if outcome.is_stored else outcome.reason
+
+
+def attempt(site: Site, key: str, since: float = float("-inf")) -> Outcome:
+    """Render and store a page, or wait for the one who does, and return what came of it.
+
+    :param since: a page that was made or confirmed up to this moment will not do.
+    """
+    for left in site.flights.leave_behind():
+        _give_up(site, left)
+    reason = known_reason(site, key)
     if reason:
-        return reason
-    flight = site.flights.join(key, lambda: _visit(site, key))
+        return Outcome(key, "", "", "refused", reason)
+    own: list[Outcome] = []
+
+    def work() -> Outcome:
+        own.append(_visit(site, key, since))
+        return own[0]
+
+    flight = site.flights.join(key, work)
     if flight is None:
-        return "busy"
+        return Outcome(key, "", "", "failed", "busy")
     outcome: Outcome | None = flight.wait(site.settings.wait)
     if outcome is None:
-        return "wait"
-    return "" if outcome.is_stored else outcome.reason
+        # One of them has waited long enough for all, until the render is over.
+        late = Outcome(key, "", "", "failed", "wait")
+        return remember(site, late, site.settings.timeout)
+    # What was not stored is for the one who asked for it, and for nobody who only waited.
+    return outcome if own or outcome.response is None else replace(outcome, response=None)
 
 
 def _give_up(site: Site, key: str) -> None:
@@ -48,14 +72,18 @@ def _give_up(site: Site, key: str) -> None:
         key,
         site.settings.timeout,
     )
-    _remember(site, Outcome(key, "", "", "refused", "timeout"))
+    remember(site, Outcome(key, "", "", "refused", "timeout"))
 
 
-def _just_stored(site: Site, target: Target) -> Page | None:
+def _just_stored(site: Site, target: Target, since: float) -> Page | None:
     """Return the page if somebody stored it after its visitor had looked and before we began."""
     try:
         page = site.store.get(target.key)
-        if page is None or page.state(site.clock()) == "expired":
+        site.revocations.follow()
+        if page is None or page.state(site.clock()) == "expired" or page.checked_at <= since:
+            return None
+        taken = site.revocations.of(page)
+        if taken == "hard" or (taken and page.terms is not None):
             return None
         if page.options != target.mark.options():
             return None
@@ -65,40 +93,72 @@ def _just_stored(site: Site, target: Target) -> Page | None:
     return page if is_whole else None
 
 
-def _known_reason(site: Site, key: str) -> str:
-    now = site.clock()
-    if now < site.store_rests_until:
-        return "store"
-    until, reason = site.unstorable.get(key, (0.0, ""))
-    return reason if now < until else ""
+def _visit(site: Site, key: str, since: float) -> Outcome:
+    try:
+        return _claim_and_publish(site, key, since)
+    except StoreError as error:  # claims cannot be written: a read-only directory, a full disk
+        site.store_rests_until = site.clock() + _STORE_RESTS_SECONDS
+        site.complain("store", "%s is not stored: %s", key, error)
+        return Outcome(key, "", "", "failed", "store", str(error))
+    except Exception as error:
+        # Told and remembered like any other failure, or each visitor would wait for the next one.
+        is_ours = isinstance(error, PrerenderError)
+        site.complain("error", "%s is not stored: error: %s", key, error, exc_info=not is_ours)
+        return remember(site, Outcome(key, "", "", "failed", "error", str(error)))
 
 
-def _visit(site: Site, key: str) -> Outcome:
+def _claim_and_publish(site: Site, key: str, since: float) -> Outcome:
     # From the key, like the render itself: nothing of the request that asked takes part.
     try:
         target = site.routes.match(request_environ(site, key), key)
-        if target is not None:
-            return _publish(site, target)
-    except Exception as error:
-        # Told and remembered like any other failure, or each visitor would wait for the next one.
-        reason = "tags" if isinstance(error, TagsError) else "error"
-        is_ours = isinstance(error, PrerenderError)
-        site.complain(reason, "%s is not stored: %s: %s", key, reason, error, exc_info=not is_ours)
-        return _remember(site, Outcome(key, "", "", "failed", reason, str(error)))
-    return _remember(site, Outcome(key, "", "", "refused", "route", "no marked route has it"))
+    except TagsError as error:
+        site.complain("tags", "%s is not stored: tags: %s", key, error)
+        return remember(site, Outcome(key, "", "", "failed", "tags", str(error)))
+    if target is None:
+        return remember(site, Outcome(key, "", "", "refused", "route", "no marked route has it"))
+    deadline = time.monotonic() + site.settings.wait
+    is_purged, was_held = _is_purged(site, key), False
+    while True:
+        with site.claims.hold(key, anyway=is_purged) as claim:
+            # With the claim in hand, or while somebody else has it: they may have stored it.
+            page = _just_stored(site, target, since)
+            if page is not None:
+                return Outcome(key, target.endpoint, target.rule, "unchanged", page=page)
+            if claim is not None and not (was_held and since == float("-inf")):
+                return _publish(site, target, claim)
+        if claim is not None:  # visitors who waited do not wait for a second try
+            detail = "another process tried, and stored nothing"
+            return remember(site, Outcome(key, "", "", "failed", "wait", detail))
+        streak = site.coordination.streak(key)
+        if streak is not None and not is_purged and site.clock() < streak.not_before:
+            rests = Outcome(key, "", "", "failed", streak.reason, streak.detail)
+            return remember(site, rests)
+        was_held = True
+        if time.monotonic() > deadline:
+            return Outcome(key, target.endpoint, target.rule, "failed", "wait", "another has it")
+        time.sleep(_LOOK_SECONDS)
 
 
-def _publish(site: Site, target: Target) -> Outcome:
-    page = _just_stored(site, target)
-    if page is not None:
-        return Outcome(target.key, target.endpoint, target.rule, "unchanged", page=page)
-    outcome = publish(site, target, origin="visit")
+def _is_purged(site: Site, key: str) -> bool:
+    """Whether somebody wants a page gone, so that its rest after a failure is no reason to wait."""
+    try:
+        page = site.store.get(key)
+        site.revocations.follow()
+    except StoreError:  # met again, and told, where the page is made
+        return False
+    return page is not None and site.revocations.of(page) == "hard"
+
+
+def _publish(site: Site, target: Target, claim: Claim) -> Outcome:
+    outcome = publish(site, target, origin="visit", token=claim.token)
     if outcome.is_stored:
         site.unstorable.pop(target.key, None)
         return outcome
     if outcome.reason == "store":
         site.store_rests_until = site.clock() + _STORE_RESTS_SECONDS
-    if outcome.reason != "status":
+    if not target.mark.respects and site.store.get(target.key) is not None:
+        claim.streak = streak_after(site, outcome, claim.lease.failures)
+    elif outcome.reason != "status":
         kind = "store" if outcome.reason == "store" else f"{outcome.reason} {target.endpoint}"
         site.complain(
             kind,
@@ -108,14 +168,4 @@ def _publish(site: Site, target: Target) -> Outcome:
             outcome.reason,
             outcome.detail,
         )
-    return _remember(site, outcome)
-
-
-def _remember(site: Site, outcome: Outcome) -> Outcome:
-    """Spare the next visitors a wait for a page that was not stored just now."""
-    if len(site.unstorable) >= _REMEMBERED:  # visitors choose these keys
-        site.unstorable.clear()
-    passes = outcome.result == "failed" and outcome.reason != "collision"
-    seconds = _FAILED_SECONDS if passes else _REFUSED_SECONDS
-    site.unstorable[outcome.key] = (site.clock() + seconds, outcome.reason)
-    return outcome
+    return remember(site, outcome)

@@ -5,15 +5,19 @@ from __future__ import annotations
 import sys
 import typing as t
 from collections.abc import Callable
+from contextlib import suppress
 from importlib import import_module
 from types import FrameType
 
+from flask import before_render_template
 from flask import Flask
 from flask import got_request_exception
 from flask import Request
 from flask import request
 from flask import request_started
 from flask import session
+from jinja2 import TemplateError
+from jinja2.meta import find_referenced_templates
 from werkzeug.datastructures import EnvironHeaders
 
 from . import signals
@@ -29,6 +33,7 @@ def watch(app: Flask) -> None:
     """Let renders of `app` record what a view raised and what it read of its visitor."""
     signals.render_started.connect(_listen, app, weak=False)
     got_request_exception.connect(_remember_error, app, weak=False)
+    before_render_template.connect(_remember_template, app, weak=False)
     app.request_class = _recording(app.request_class)
 
 
@@ -70,6 +75,34 @@ class _Noticing(dict[str, t.Any]):
         if key in self._NOTED:
             _note(self._render, self._NOTED[key])
         return super().__getitem__(key)
+
+
+def _remember_template(sender: Flask, template: t.Any, **extra: t.Any) -> None:
+    done = current_render(request.environ) if request else None
+    if done is not None and template.name:
+        done.templates |= _named_by(sender, template.name)
+
+
+def _named_by(app: Flask, name: str) -> frozenset[str]:
+    """Return a template and all that it extends, includes and imports by name."""
+    known: dict[str, frozenset[str]] = app.extensions.setdefault("prerender-templates", {})
+    if name in known and not app.jinja_env.auto_reload:
+        return known[name]
+    found: set[str] = set()
+    waiting = [name]
+    while waiting:
+        one = waiting.pop()
+        if one in found:
+            continue
+        found.add(one)
+        with suppress(TemplateError, OSError):
+            environment = app.jinja_env
+            source = (
+                environment.loader.get_source(environment, one)[0] if environment.loader else ""
+            )
+            waiting += filter(None, find_referenced_templates(environment.parse(source)))
+    known[name] = frozenset(found)
+    return known[name]
 
 
 def _note(done: Render, name: str) -> None:

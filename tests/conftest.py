@@ -128,7 +128,8 @@ def make_app(tmp_path: Path, clock: Clock) -> Iterator[Callable[..., Flask]]:
         folder = tmp_path / instance
         folder.mkdir(exist_ok=True)
         app = Flask("site", root_path=str(root), instance_path=str(folder))
-        app.config.from_mapping(config or {})
+        # Lives are exact here; what spreads them is tested where it is wanted.
+        app.config.from_mapping({"PRERENDER_JITTER": 0.0, **(config or {})})
         testing, app.testing = app.testing, True  # apps of one folder are allowed to tests alone
         Prerender(app, **{"clock": clock, **options})
         app.testing = testing
@@ -136,6 +137,8 @@ def make_app(tmp_path: Path, clock: Clock) -> Iterator[Callable[..., Flask]]:
         return app
 
     yield make
+    for app in made:
+        app.extensions["prerender"].regenerator.close()
     wait_for_our_threads()
     for app in made:
         app.extensions["prerender"].close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
@@ -15,10 +16,12 @@ from hypothesis.stateful import RuleBasedStateMachine
 
 from flask_prerender.errors import BlobMissingError
 from flask_prerender.errors import CollisionError
+from flask_prerender.errors import FencedError
 from flask_prerender.errors import StoreError
 from flask_prerender.page import digest
 from flask_prerender.page import Page
 from flask_prerender.page import Variant
+from flask_prerender.stores.base import Budget
 from flask_prerender.stores.base import Store
 
 
@@ -44,6 +47,7 @@ def make_page(
         variants=tuple(Variant(name, digest(data), len(data)) for name, data in bodies.items()),
         tags=("news",),
         revision=7,
+        token=1,
         origin="build",
         build=1,
         generated_at=1_000.5,
@@ -53,6 +57,12 @@ def make_page(
         options={"sitemap": {"priority": 0.5}},
     )
     return replace(page, **facts), bodies  # type: ignore[arg-type]
+
+
+def put_visit(store: Store, key: str, size: int, **facts: object) -> None:
+    """Store a page of a first visit that has this many bytes."""
+    body = key.encode().ljust(size, b".")
+    store.put(*make_page(key, body, gzip=None, **{"origin": "visit", "build": 0, **facts}))
 
 
 def read_all(store: Store, page: Page) -> dict[str, bytes | None]:
@@ -190,6 +200,89 @@ class StoreContract:
         assert [page.key for page in store.pages()] == keys
         assert len(list(store.pages())) == 901
 
+    def test_visits_are_counted_by_rule_and_weighed_together(self, store: Store) -> None:
+        assert store.visits("/<name>") == (0, 0)
+        store.put(*make_page("/built", b"x" * 100, gzip=b"x" * 10))
+        assert store.visits("/<name>") == (0, 0)
+        put_visit(store, "/a", 100)
+        put_visit(store, "/b", 20, rule="/b")
+        assert store.visits("/<name>") == (1, 120)
+        assert store.visits("/b") == (1, 120)
+        assert store.visits("/none") == (0, 120)
+
+    def test_a_visit_that_changes_is_counted_as_it_is_now(self, store: Store) -> None:
+        put_visit(store, "/a", 100)
+        put_visit(store, "/b", 10)
+        put_visit(store, "/a", 30)
+        assert store.visits("/<name>") == (2, 40)
+        put_visit(store, "/a", 30, rule="/other")
+        assert store.visits("/<name>") == (1, 40)
+        assert store.visits("/other") == (1, 40)
+        store.delete(["/a", "/none"])
+        assert store.visits("/other") == (0, 10)
+        assert store.visits("/<name>") == (1, 10)
+
+    def test_a_build_makes_a_page_of_a_visit_its_own(self, store: Store) -> None:
+        put_visit(store, "/a", 100)
+        store.put(*make_page("/a", b"x" * 100, gzip=None, origin="build", build=1))
+        assert store.visits("/<name>") == (0, 0)
+        assert store.evict(Budget("/<name>", 0, 0)) == {}
+        assert store.get("/a") is not None
+
+    def test_what_was_not_asked_for_longest_goes_first(self, store: Store) -> None:
+        for moment, key in enumerate(("/c", "/a", "/d", "/b")):
+            put_visit(store, key, 10, checked_at=float(moment))
+        store.note_used({"/c": 11.0, "/a": 10.0, "/none": 12.0})
+        store.note_used({"/c": 1.0, "/b": 2.5})
+        assert store.evict(Budget("/<name>", 2, 1000)) == {"/d": "pages", "/b": "pages"}
+        assert [page.key for page in store.pages()] == ["/a", "/c"]
+        assert store.evict(Budget("/<name>", 2, 10)) == {"/a": "bytes"}
+        assert store.visits("/<name>") == (1, 10)
+        assert store.evict(Budget("/<name>", 1, 10)) == {}
+
+    def test_of_two_asked_for_at_once_the_first_goes(self, store: Store) -> None:
+        for key in ("/b", "/a", "/c"):
+            put_visit(store, key, 10)
+        assert store.evict(Budget("/<name>", 1, 1000)) == {"/b": "pages", "/a": "pages"}
+
+    def test_a_page_that_is_made_again_keeps_its_place(self, store: Store) -> None:
+        for moment, key in enumerate(("/a", "/b")):
+            put_visit(store, key, 10, checked_at=float(moment))
+        put_visit(store, "/a", 11, checked_at=5.0)
+        assert store.evict(Budget("/<name>", 1, 1000)) == {"/a": "pages"}
+
+    def test_pages_make_room_in_their_rule_and_bytes_in_all(self, store: Store) -> None:
+        for moment, (key, one) in enumerate((("/a", "/1"), ("/b", "/2"), ("/c", "/1"))):
+            put_visit(store, key, 10, checked_at=float(moment), rule=one)
+        assert store.evict(Budget("/2", 1, 1000)) == {}
+        assert store.evict(Budget("/2", 0, 10)) == {"/b": "pages", "/a": "bytes"}
+        assert [page.key for page in store.pages()] == ["/c"]
+
+    def test_no_budget_takes_a_page_of_a_build(self, store: Store) -> None:
+        store.put(*make_page("/built", b"x" * 100))
+        put_visit(store, "/a", 10)
+        assert store.evict(Budget("/<name>", 0, 0)) == {"/a": "pages"}
+        assert [page.key for page in store.pages()] == ["/built"]
+        store.note_used({"/built": 5_000.0})
+        assert store.evict(Budget("/<name>", 0, 0)) == {}
+
+    def test_bodies_go_with_their_page_unless_another_has_them(self, store: Store) -> None:
+        alone, bodies = make_page("/a", b"alone", gzip=b"shared", origin="visit", build=0)
+        store.put(alone, bodies)
+        built, _ = make_page("/b", b"shared", gzip=None)
+        store.put(built, {"identity": b"shared"})
+        store.evict(Budget("/<name>", 0, 0))
+        assert read_all(store, alone) == {"identity": None, "gzip": b"shared"}
+        assert read_all(store, built) == {"identity": b"shared"}
+
+    def test_hundreds_of_pages_can_go_at_once(self, store: Store) -> None:
+        for number in range(450):
+            put_visit(store, f"/{number}", 10, checked_at=float(number))
+        gone = store.evict(Budget("/<name>", 200, 1000))
+        assert list(gone) == [f"/{number}" for number in range(350)]
+        assert (gone["/249"], gone["/250"]) == ("pages", "bytes")
+        assert store.visits("/<name>") == (100, 1000)
+
     def test_build_numbers_grow(self, store: Store) -> None:
         assert [store.next_build(), store.next_build()] == [1, 2]
         assert store.last_build() == 0
@@ -208,6 +301,61 @@ class StoreContract:
         store.delete(["/other"])
         store.sweep()
         assert read_all(store, page) == bodies
+
+    def test_a_late_writer_with_an_older_token_is_turned_away(self, store: Store) -> None:
+        page, bodies = make_page(token=8)
+        store.put(page, bodies)
+        late, late_bodies = make_page(body=b"late", gzip=b"later", token=7)
+        with pytest.raises(FencedError, match="/about was made under claim 7, and claim 8"):
+            store.put(late, late_bodies)
+        assert store.get("/about") == page
+        assert read_all(store, page) == bodies
+
+    def test_a_late_confirmation_is_turned_away_too(self, store: Store) -> None:
+        page, bodies = make_page(token=8)
+        store.put(page, bodies)
+        with pytest.raises(FencedError):
+            store.put(replace(page, token=7, checked_at=2_000.0), {})
+        assert store.get("/about") == page
+
+    def test_the_same_token_and_a_newer_one_may_write(self, store: Store) -> None:
+        store.put(*make_page(token=8))
+        for token, body in ((8, b"the same claim"), (9, b"a newer one")):
+            page, bodies = make_page(body=body, gzip=None, token=token)
+            store.put(page, bodies)
+            assert store.get("/about") == page
+            assert read_all(store, page) == bodies
+
+    def test_tokens_are_compared_for_each_key_alone(self, store: Store) -> None:
+        store.put(*make_page("/a", token=9))
+        page, bodies = make_page("/b", token=1)
+        store.put(page, bodies)
+        assert store.get("/b") == page
+
+    def test_a_page_that_was_deleted_holds_nobody_off(self, store: Store) -> None:
+        store.put(*make_page(token=9))
+        store.delete(["/about"])
+        page, bodies = make_page(token=1)
+        store.put(page, bodies)
+        assert store.get("/about") == page
+
+    def test_of_writers_at_once_the_newest_token_is_kept(self, store: Store) -> None:
+        start = threading.Barrier(8)
+
+        def write(token: int) -> None:
+            start.wait(20)
+            with suppress(FencedError):
+                store.put(*make_page(body=b"%d" % token, gzip=None, token=token))
+
+        threads = [threading.Thread(target=write, args=(n,)) for n in range(1, 9)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(20)
+        page = store.get("/about")
+        assert page is not None
+        assert page.token == 8
+        assert read_all(store, page) == {"identity": b"8"}
 
     def test_an_empty_body_is_a_body(self, store: Store) -> None:
         page, bodies = make_page(body=b"", gzip=None)
@@ -315,6 +463,18 @@ class StoreMachine(RuleBasedStateMachine):
         for key in keys:
             self.model.pop(key, None)
 
+    @rule(keys=st.lists(st.sampled_from(KEYS), max_size=3))
+    def note(self, keys: list[str]) -> None:
+        self.store.note_used(dict.fromkeys(keys, 2_000.0))
+
+    @rule(pages=st.integers(0, 3), size=st.integers(0, 12))
+    def evict(self, pages: int, size: int) -> None:
+        gone = self.store.evict(Budget("/<name>", pages, size))
+        assert all(self.model.pop(key)[0].origin == "visit" for key in gone)
+        left = self.store.visits("/<name>")
+        assert left[0] <= pages
+        assert left[1] <= size
+
     @rule()
     def sweep(self) -> None:
         self.store.sweep()
@@ -341,6 +501,11 @@ class StoreMachine(RuleBasedStateMachine):
             assert self.store.get(key) == page
             if page is not None:
                 assert read_all(self.store, page) == bodies
+
+    @invariant()
+    def visits_are_those_of_the_model(self) -> None:
+        visits = [page for page, _ in self.model.values() if page.origin == "visit"]
+        assert self.store.visits("/<name>") == (len(visits), sum(page.size for page in visits))
 
     @invariant()
     def the_last_build_is_the_last_that_was_finished(self) -> None:

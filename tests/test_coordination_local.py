@@ -5,12 +5,16 @@ import os
 import shutil
 import sqlite3
 import threading
+from collections.abc import Callable
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from conftest import Clock
+from coordination_contract import CoordinationContract
+from flask_prerender.coordination import local
+from flask_prerender.coordination.base import Coordination
 from flask_prerender.coordination.local import LocalCoordination
 from flask_prerender.errors import StoreError
 
@@ -24,28 +28,25 @@ def coordination(tmp_path: Path, clock: Clock) -> Iterator[LocalCoordination]:
     coordination.close()
 
 
+class TestLocalCoordination(CoordinationContract):
+    @pytest.fixture
+    def join(self, tmp_path: Path, clock: Clock) -> Iterator[Callable[[], Coordination]]:
+        made: list[LocalCoordination] = []
+
+        def make() -> LocalCoordination:
+            made.append(LocalCoordination(tmp_path, clock=clock))
+            return made[-1]
+
+        yield make
+        for coordination in made:
+            coordination.close()
+
+
 def test_the_revision_is_0_and_nothing_is_written_before_the_first_advance(
     tmp_path: Path, coordination: LocalCoordination
 ) -> None:
     assert coordination.revision() == 0
     assert list(tmp_path.iterdir()) == []
-
-
-def test_each_advance_moves_the_revision_by_one(coordination: LocalCoordination) -> None:
-    assert [coordination.advance() for _ in range(3)] == [1, 2, 3]
-    assert coordination.revision() == 3
-
-
-def test_others_see_the_revision_move_at_once(tmp_path: Path, clock: Clock) -> None:
-    one, two = (LocalCoordination(tmp_path, clock=clock) for _ in range(2))
-    one.advance()
-    assert two.revision() == 1
-    one.advance()
-    assert two.revision() == 2
-    assert two.advance() == 3
-    assert one.revision() == 3
-    one.close()
-    two.close()
 
 
 def test_a_file_made_later_is_noticed_within_a_second(tmp_path: Path, clock: Clock) -> None:
@@ -108,13 +109,6 @@ def test_a_counter_that_lost_its_row_never_goes_back(
     coordination.close()
     (tmp_path / "store" / "coordination.sqlite3").unlink()
     assert coordination.advance() == 6
-
-
-def test_a_reopened_coordination_goes_on(coordination: LocalCoordination) -> None:
-    coordination.advance()
-    coordination.reopen()
-    assert coordination.revision() == 1
-    assert coordination.advance() == 2
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
@@ -229,3 +223,51 @@ def test_the_store_directory_may_not_be_a_symbolic_link(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="symbolic link"):
         LocalCoordination(tmp_path / "root").advance()
     assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+def test_tokens_made_anew_go_on_above_those_that_pages_have(tmp_path: Path) -> None:
+    numbers = iter((1000, 2000, 3000, 4000))
+    one = LocalCoordination(tmp_path, first=lambda: next(numbers))
+    lease = one.claim("/", 15.0, 0.0)
+    assert lease is not None
+    assert (lease.token, one.token()) == (1001, 1001)
+    one.close()
+    (tmp_path / "store" / "coordination.sqlite3").unlink()
+    two = LocalCoordination(tmp_path, first=lambda: next(numbers))
+    assert two.token() == 2000
+    again = two.claim("/", 15.0, 0.0)
+    assert again is not None
+    assert again.token == 3001
+    two.close()
+
+
+def test_too_many_revocations_become_one_of_everything(
+    tmp_path: Path, coordination: LocalCoordination, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local, "_REVOCATIONS", 100)
+    monkeypatch.setattr(local, "_FOLD_EACH", 10)
+    coordination.revoke(["all:"], hard=True)
+    numbers = {f"tag {n}": coordination.revoke([f"tag {n}"], hard=n % 2 == 0) for n in range(150)}
+    _, rows = coordination.revocations(0)
+    assert 50 < len(rows) <= 112
+    kept = {row.tag: row.revision for row in rows if row.tag != "all:"}
+    assert kept.items() <= numbers.items()
+    folded = max(number for tag, number in numbers.items() if tag not in kept)
+    assert min(kept.values()) > folded
+    everything = {row.hard: row.revision for row in rows if row.tag == "all:"}
+    assert everything == {True: 1, False: folded}
+
+
+def test_a_later_revocation_of_everything_is_not_put_back(
+    coordination: LocalCoordination, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local, "_REVOCATIONS", 10)
+    monkeypatch.setattr(local, "_FOLD_EACH", 50)
+    for n in range(40):
+        coordination.revoke([str(n)], hard=False)
+    everything = coordination.revoke(["all:"], hard=False)
+    coordination.close()
+    coordination.revoke(["last"], hard=False)
+    _, rows = coordination.revocations(0)
+    assert len(rows) < 10
+    assert {row.revision for row in rows if row.tag == "all:"} == {everything}

@@ -47,7 +47,7 @@ class Shell:
         self.environ = {
             **os.environ,
             "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
-            "PYTHONPATH": str(directory),
+            "PYTHONPATH": f"{directory}{os.pathsep}{ROOT}",
         }
 
     def run(self, line: str) -> str:
@@ -132,6 +132,8 @@ class Shell:
             for name, _, value in [text.partition(":")]
         }
         method = "HEAD" if "-I" in options or "-sI" in options else "GET"
+        if "-X" in options:
+            method = options[options.index("-X") + 1]
         target = f"{url.path or '/'}?{url.query}" if url.query else url.path or "/"
         return self._ask(method, target, headers)
 

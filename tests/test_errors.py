@@ -26,7 +26,7 @@ ERRORS = {
 
 
 def test_every_error_is_of_one_tree_and_public() -> None:
-    assert len(ERRORS) == 9
+    assert len(ERRORS) == 12
     assert all(getattr(flask_prerender, name) is one for name, one in ERRORS.items())
     assert set(ERRORS) <= set(flask_prerender.__all__)
 

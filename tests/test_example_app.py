@@ -424,9 +424,8 @@ def test_a_note_is_posted_and_appears_on_its_page(client: FlaskClient) -> None:
     assert "Nobody has written a note" in page(client, "/library/json/loads/")
     answer = client.post("/notes/library/json/loads", data=NOTE)
     assert answer.status_code == 303
-    assert answer.location == "/library/json/loads/?note=1#note-1"
-    text = page(client, "/library/json/loads/?note=1")
-    assert text == page(client, "/library/json/loads/")
+    assert answer.location == "/library/json/loads/#note-1"
+    text = page(client, "/library/json/loads/")
     assert '<article class="note" id="note-1">' in text
     assert "<h3>Mind the default</h3>" in text
     assert "First line.\nSecond line." in text
@@ -435,7 +434,7 @@ def test_a_note_is_posted_and_appears_on_its_page(client: FlaskClient) -> None:
 
 def test_a_note_on_a_module_appears_there_and_in_the_latest(client: FlaskClient) -> None:
     answer = client.post("/notes/library/os.path", data=NOTE)
-    assert answer.location == "/library/os.path/?note=1#note-1"
+    assert answer.location == "/library/os.path/#note-1"
     assert "Mind the default" in page(client, "/library/os.path/")
     assert 'href="/library/os.path/#note-1"' in page(client, "/notes/")
 

@@ -256,7 +256,7 @@ def join_at_once(self: Flights[Any], key: str, work: Callable[[], Any]) -> Fligh
 @pytest.fixture
 def obvious(monkeypatch: pytest.MonkeyPatch) -> None:
     """Replace what is under trial by the obvious implementation, so that the trial can fail."""
-    monkeypatch.setattr("flask_prerender.publish.render", obvious_render)
+    monkeypatch.setattr("flask_prerender.validators.render", obvious_render)
     monkeypatch.setattr(Flights, "join", join_at_once)
 
 

@@ -35,6 +35,7 @@ ABOUT = Page(
     ),
     tags=("news", "path:/about"),
     revision=1,
+    token=1,
     origin="build",
     build=1,
     generated_at=NOW,

@@ -255,8 +255,8 @@ def test_a_method_view_is_marked_on_its_get(make_app: MakeApp) -> None:
 
 def test_the_options_are_these() -> None:
     assert {
-        "params", "fallback", "revalidate", "expire", "tags", "query", "statuses", "headers",
-        "visitors", "sitemap",
+        "params", "fallback", "revalidate", "expire", "tags", "query", "vary", "statuses",
+        "headers", "visitors", "sitemap", "max_pages",
     } == set(MarkOptions.__annotations__)  # fmt: skip
 
 
@@ -304,7 +304,7 @@ def test_false_with_options_is_a_contradiction() -> None:
         ("params", lambda one, two: [], "takes no argument, or one"),
         ("fallback", "rendre", "Did you mean 'render'?"),
         ("fallback", None, "one of 'render', 'pass', '404' is wanted"),
-        ("revalidate", "60", "seconds are wanted, a number of at least 0, or None"),
+        ("revalidate", "60", "seconds are wanted, None, or one of seconds, minutes"),
         ("revalidate", True, "seconds are wanted, a number of at least 0, or None"),
         ("revalidate", -1, "seconds are wanted, a number of at least 0, or None"),
         ("revalidate", float("nan"), "seconds are wanted, a number of at least 0, or None"),

@@ -193,11 +193,13 @@ def test_the_wheel_works_in_an_empty_environment(tmp_path: Path) -> None:
 
     venv.create(tmp_path / "empty", with_pip=True)
     python = tmp_path / "empty" / "bin" / "python"
-    run(python, "-m", "pip", "install", "--quiet", wheel)
+    # Isolated (-I): a PYTHONPATH of the one who runs the tests is none of its business.
+    run(python, "-I", "-m", "pip", "install", "--quiet", wheel)
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     where = run(
         python,
+        "-I",
         "-c",
         "import flask_prerender, pathlib; print(pathlib.Path(flask_prerender.__file__).parent)",
         cwd=elsewhere,
@@ -211,5 +213,7 @@ def test_the_wheel_works_in_an_empty_environment(tmp_path: Path) -> None:
         "app = Flask(__name__)\n"
         "Prerender(app)\n"
     )
-    told = run(python, "-m", "flask", "--app", "hello.py", "prerender", "--help", cwd=elsewhere)
+    told = run(
+        python, "-I", "-m", "flask", "--app", "hello.py", "prerender", "--help", cwd=elsewhere
+    )
     assert "--path" in told.stdout

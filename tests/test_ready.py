@@ -36,6 +36,7 @@ def make_page(**facts):
             ),
             "tags": (),
             "revision": 1,
+            "token": 1,
             "origin": "visit",
             "build": 0,
             "generated_at": NOW - 50,

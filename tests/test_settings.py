@@ -18,6 +18,7 @@ from flask_prerender.settings import Settings
 from flask_prerender.settings import TRACKING
 
 MakeApp = Callable[..., Flask]
+TOKEN = "abcdefghijklmnopqrstuvwxyz012345"
 
 #: For each key: values that can be used, and what they are read as.
 GOOD: dict[str, list[tuple[Any, Any]]] = {
@@ -50,6 +51,14 @@ GOOD: dict[str, list[tuple[Any, Any]]] = {
     "CONCURRENCY": [(1, 1), (64, 64)],
     "MAX_RENDERS": [(1, 1)],
     "WAIT": [(0, 0.0), (1.5, 1.5)],
+    "REGENERATE": [("inline", "inline"), ("off", "off"), ("thread", "thread")],
+    "REGENERATORS": [(4, 4)],
+    "JITTER": [(0, 0.0), (0.5, 0.5)],
+    "STALE_IF_ERROR": [(0, 0.0), (3600, 3600.0)],
+    "TOKENS": [(TOKEN, (TOKEN,)), ([TOKEN, TOKEN[::-1]], (TOKEN, TOKEN[::-1])), ((), ())],
+    "ENDPOINT_PATH": [("/internal/pages", "/internal/pages")],
+    "MAX_PAGES": [(0, 0), (10, 10)],
+    "MAX_BYTES": [(0, 0), (10, 10)],
     "TIMEOUT": [(1, 1.0), (0.001, 0.001)],
     "MAX_PAGE_BYTES": [(1, 1)],
     "USER_AGENT": [("me/1.0", "me/1.0")],
@@ -101,6 +110,24 @@ WRONG: dict[str, list[tuple[Any, str]]] = {
     "CONCURRENCY": [(0, "whole number of at least 1"), ("4", "whole number")],
     "MAX_RENDERS": [(0, "whole number of at least 1")],
     "WAIT": [(-1, "number of at least 0")],
+    "REGENERATE": [("threads", "Did you mean 'thread'?"), (None, "one of 'thread', 'inline'")],
+    "REGENERATORS": [(0, "whole number of at least 1")],
+    "JITTER": [(1, "a number below 1"), (-0.1, "at least 0"), ("10%", "number")],
+    "STALE_IF_ERROR": [(-1, "number of at least 0"), (None, "number")],
+    "TOKENS": [
+        (TOKEN[1:], "32 characters at least"),
+        ([TOKEN, "short"], "32 characters at least"),
+        ([TOKEN, ""], "a list of texts"),
+        ([5], "a list of texts"),
+    ],
+    "ENDPOINT_PATH": [
+        ("internal", "a URL path such as '/_prerender'"),
+        ("/", "a URL path"),
+        ("/a/", "a URL path"),
+        ("/<path:x>", "a URL path"),
+    ],
+    "MAX_PAGES": [(-1, "whole number of at least 0")],
+    "MAX_BYTES": [("1G", "whole number of at least 0")],
     "TIMEOUT": [(0, "number of at least 0.001"), (None, "number")],
     "MAX_PAGE_BYTES": [(0, "whole number of at least 1")],
     "USER_AGENT": [("", _TEXT)],

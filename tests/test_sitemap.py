@@ -32,6 +32,7 @@ HOME = Page(
     variants=(Variant("identity", digest(b"hello"), 5),),
     tags=(),
     revision=1,
+    token=1,
     origin="build",
     build=1,
     generated_at=NOW,

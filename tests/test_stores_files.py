@@ -25,6 +25,7 @@ from flask_prerender.errors import BlobMissingError
 from flask_prerender.errors import StoreError
 from flask_prerender.page import Page
 from flask_prerender.page import SUFFIXES
+from flask_prerender.stores.base import Budget
 from flask_prerender.stores.base import Store
 from flask_prerender.stores.files import FileStore
 from store_contract import MACHINE
@@ -878,3 +879,52 @@ def test_nothing_is_logged_when_nothing_is_wrong(
     store.delete(["/about"])
     late(store, 61).sweep()
     assert caplog.records == []
+
+
+def test_a_page_that_is_made_again_for_ever_does_not_fill_the_disk(root: Path) -> None:
+    clock = Clock()
+    store = FileStore(root, clock=clock)
+    for number in range(50):
+        store.put(*make_page(body=b"%d" % number, gzip=b"gz%d" % number))
+        clock.forward(30)
+        assert len(list((root / "store" / "blobs").rglob("*/*"))) <= 2 * 4
+    store.close()
+
+
+def test_a_body_outlives_its_page_for_those_who_read_it(root: Path) -> None:
+    clock = Clock()
+    store = FileStore(root, clock=clock)
+    old, bodies = make_page("/a", b"a", gzip=None)
+    store.put(old, bodies)
+    store.delete(["/a"])
+    clock.forward(59)
+    store.put(*make_page("/b", b"b", gzip=None))
+    assert store.read(old, old.identity) == b"a"
+    clock.forward(1)
+    store.put(*make_page("/c", b"c", gzip=None))
+    assert store.read(old, old.identity) is None
+    store.close()
+
+
+def test_a_body_that_has_a_page_again_stays(root: Path) -> None:
+    clock = Clock()
+    store = FileStore(root, clock=clock)
+    page, bodies = make_page("/a", b"a", gzip=None)
+    store.put(page, bodies)
+    store.put(*make_page("/a", b"other", gzip=None))
+    store.put(page, bodies)
+    clock.forward(61)
+    store.put(*make_page("/b", b"b", gzip=None))
+    assert store.read(page, page.identity) == b"a"
+    store.close()
+
+
+def test_an_evicted_page_leaves_no_file_and_no_directory(root: Path) -> None:
+    store = FileStore(root)
+    store.put(*make_page("/a/b", origin="visit", build=0))
+    store.put(*make_page("/kept", b"kept", gzip=None))
+    store.evict(Budget("/<name>", 0, 0))
+    assert tree_of(root) == {"kept/index.html": b"kept"}
+    assert [path.name for path in (root / "public").iterdir()] == ["kept"]
+    assert len(list((root / "store" / "blobs").rglob("*/*"))) == 1
+    store.close()

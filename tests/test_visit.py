@@ -135,17 +135,24 @@ def test_a_second_look_that_fails_is_no_reason_not_to_render(make_app, wsgi_get)
     assert gate.calls == [True]
 
 
-def test_a_visitor_who_has_waited_long_enough_is_answered_by_the_app(make_app, wsgi_get):
+def test_a_visitor_who_has_waited_long_enough_is_answered_by_the_app(
+    make_app, wsgi_get, monkeypatch
+):
     app = make_app({"PRERENDER_WAIT": 0.05})
     gate = Gate(app)
     answer = wsgi_get(app, "/page")
     assert (answer.status, answer.body) == (200, b"page for one visitor")
     assert answer.get("Cache-Status") == "flask-prerender; fwd=uri-miss; detail=wait"
     assert answer.get("X-Prerendered") is None
+    flights = app.extensions["prerender"].flights
+    flight = flights._flying["/page"]
+    # The next ones do not wait again.
+    monkeypatch.setattr(flights, "join", None)
     again = wsgi_get(app, "/page")
     assert again.body == b"page for one visitor"
-    assert gate.calls == [True, False, False]
-    flight = app.extensions["prerender"].flights._flying["/page"]
+    assert again.get("Cache-Status") == "flask-prerender; fwd=uri-miss; detail=wait"
+    assert gate.rendering.wait(SECONDS)
+    assert sorted(gate.calls) == [False, False, True]
     gate.go.set()
     assert flight.wait(SECONDS).is_stored
     assert wsgi_get(app, "/page").body == b"page for everybody"
@@ -341,10 +348,10 @@ def test_a_page_that_was_stored_before_stays_when_the_store_fills_up(make_app, w
     wsgi_get(app, "/page")
     store.fails = {"put"}
     clock.forward(601)
-    assert wsgi_get(app, "/page").body == b"page for one visitor"
-    store.fails = set()
-    clock.forward(-590)
-    assert wsgi_get(app, "/page").body == b"page for everybody"
+    answer = wsgi_get(app, "/page")
+    assert answer.body == b"page for everybody"
+    assert "s-maxage=2" in answer.get("Cache-Control")
+    assert gate.calls == [True, True]
 
 
 def test_with_the_fallback_pass_the_app_answers_and_nothing_is_rendered(make_app, wsgi_get):
@@ -363,6 +370,8 @@ def test_with_the_fallback_404_there_is_no_page_but_the_listed(make_app, wsgi_ge
     gate = Gate(app, fallback="404", params=[{"name": "listed"}])
     gate.go.set()
     app.register_error_handler(404, lambda error: ("the app's own 404 page", 404))
+    assert wsgi_get(app, "/other").body == b"other for one visitor"  # nothing was built yet
+    gate.calls.clear()
     site = app.extensions["prerender"]
     site.store.finish_build(site.store.next_build())
     answer = wsgi_get(app, "/other")

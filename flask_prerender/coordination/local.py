@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import mmap
 import os
+import sqlite3
 import sys
 import time
 from collections.abc import Callable
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ..database import Database
@@ -14,10 +17,39 @@ from ..disk import failures
 from ..disk import make_directory
 from ..disk import NO_FOLLOW
 from ..disk import write_whole
+from .base import EVERYTHING
+from .base import Lease
+from .base import Revocation
+from .base import Streak
 
-_SCHEMA = ("CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID",)
+_SCHEMA = (
+    "CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID",
+    """CREATE TABLE revocations (
+        tag TEXT NOT NULL,
+        hard INTEGER NOT NULL,
+        revision INTEGER NOT NULL,
+        PRIMARY KEY (tag, hard)
+    ) WITHOUT ROWID""",
+    "CREATE INDEX revocations_by_revision ON revocations (revision)",
+    # One row for a key that is being made, or whose last try failed.
+    """CREATE TABLE leases (
+        key TEXT PRIMARY KEY,
+        token INTEGER NOT NULL,
+        ends REAL NOT NULL,
+        failures INTEGER NOT NULL,
+        not_before REAL NOT NULL,
+        since REAL NOT NULL,
+        reason TEXT NOT NULL,
+        detail TEXT NOT NULL
+    ) WITHOUT ROWID""",
+)
 _SIZE = 8
+#: So many revocations are kept apart, and so often somebody looks whether there are more.
+_REVOCATIONS = 100_000
+_FOLD_EACH = 1000
 _LOOK_SECONDS = 1.0
+_LONGEST_LEASE = 60.0
+_LONGEST_REST = 600.0
 #: A larger number was not counted, it is what a damaged file holds.
 _LIMIT = 2**62
 
@@ -53,6 +85,8 @@ class LocalCoordination:
         self._counter: memoryview | None = None
         self._stamp: tuple[int, ...] = ()
         self._look_at = float("-inf")
+        # The first one here looks as well: processes that live short add up.
+        self._added = _FOLD_EACH
 
     def revision(self) -> int:
         now = self._clock()
@@ -63,19 +97,126 @@ class LocalCoordination:
         return 0 if counter is None else int(counter[0])
 
     def advance(self) -> int:
+        return self.revoke((), hard=False)
+
+    def revoke(self, tags: Sequence[str], *, hard: bool) -> int:
         with failures("write", self._path), self._database.write() as connection:
-            found = connection.execute("SELECT value FROM counters WHERE name = 'revision'")
-            row = found.fetchone() or (self._first(),)
-            counter = self._writable(row[0])
-            # Either may be behind: the file was made anew, or a writer died before its commit.
-            seen = int(counter[0])
-            value = max(row[0], seen if seen < _LIMIT else 0) + 1
-            connection.execute(
-                "INSERT OR REPLACE INTO counters (name, value) VALUES ('revision', ?)", (value,)
+            value = self._advance(connection)
+            connection.executemany(
+                "INSERT OR REPLACE INTO revocations (tag, hard, revision) VALUES (?, ?, ?)",
+                [(tag, hard, value) for tag in tags],
             )
-            # Within the transaction, or a slower writer would put the counter back.
-            counter[0] = value
+            self._added += len(tags)
+            if self._added >= _FOLD_EACH:
+                self._added = 0
+                _fold(connection)
+            # Within the transaction, or a slower writer would put the counter back. Who sees it
+            # before the commit finds the row still at the old number, and looks again.
+            self._show(value)
         return value
+
+    def revocations(self, since: int) -> tuple[int, list[Revocation]]:
+        # The number first: what is committed in between is in the rows and is read once more.
+        rows = self._database.read("SELECT value FROM counters WHERE name = 'revision'")
+        revision = int(rows[0][0]) if rows else 0
+        rows = self._database.read(
+            "SELECT tag, revision, hard FROM revocations WHERE revision > ? ORDER BY revision",
+            (since,),
+        )
+        return revision, [Revocation(tag, number, bool(hard)) for tag, number, hard in rows]
+
+    def prune(self, revision: int, now: float) -> None:
+        with failures("write", self._path), self._database.write() as connection:
+            rows = connection.execute("SELECT value FROM counters WHERE name = 'pruned'")
+            (before,) = rows.fetchone() or (0,)
+            current = connection.execute("SELECT value FROM counters WHERE name = 'revision'")
+            (current_value,) = current.fetchone() or (0,)
+            # Values that are no pages carry tags of their own, and may be older than any page.
+            connection.execute(
+                "DELETE FROM revocations WHERE revision <= ? AND substr(tag, 1, instr(tag, ':'))"
+                " IN ('path:', 'under:', 'endpoint:', 'blueprint:', 'template:')",
+                (min(revision, before),),
+            )
+            connection.execute(
+                "INSERT OR REPLACE INTO counters VALUES ('pruned', ?)", (current_value,)
+            )
+            connection.execute(
+                "DELETE FROM leases WHERE ends < ? AND not_before < ?", (now, now - _LONGEST_REST)
+            )
+
+    def token(self) -> int:
+        rows = self._database.read("SELECT value FROM counters WHERE name = 'token'")
+        # A counter made anew goes on above every token that a stored page has.
+        return int(rows[0][0]) if rows else self._first()
+
+    def claim(self, key: str, seconds: float, now: float, *, anyway: bool = False) -> Lease | None:
+        with failures("write", self._path), self._database.write() as connection:
+            row = connection.execute(
+                "SELECT ends, failures, not_before FROM leases WHERE key = ?", (key,)
+            ).fetchone()
+            ends, failed, not_before = row or (0.0, 0, 0.0)
+            # An end further off than any lease is long was written by a clock that was set since.
+            held = now < ends <= now + _LONGEST_LEASE
+            rests = now < not_before <= now + _LONGEST_REST
+            if held or (rests and not anyway):
+                return None
+            token = _count(connection, "token", self._first)
+            connection.execute(
+                "INSERT INTO leases VALUES (?, ?, ?, 0, 0, 0, '', '') ON CONFLICT (key)"
+                " DO UPDATE SET token = excluded.token, ends = excluded.ends",
+                (key, token, now + seconds),
+            )
+        return Lease(key, token, now + seconds, failed)
+
+    def renew(self, lease: Lease, seconds: float, now: float) -> Lease | None:
+        with failures("write", self._path), self._database.write() as connection:
+            changed = connection.execute(
+                "UPDATE leases SET ends = ? WHERE key = ? AND token = ?",
+                (now + seconds, lease.key, lease.token),
+            ).rowcount
+        return replace(lease, ends=now + seconds) if changed else None
+
+    def release(self, lease: Lease, streak: Streak | None = None) -> None:
+        with failures("write", self._path), self._database.write() as connection:
+            if streak is None:
+                connection.execute(
+                    "DELETE FROM leases WHERE key = ? AND token = ?", (lease.key, lease.token)
+                )
+                return
+            connection.execute(
+                "UPDATE leases SET ends = 0, failures = ?, not_before = ?, since = ?, reason = ?,"
+                " detail = ? WHERE key = ? AND token = ?",
+                (
+                    streak.failures,
+                    streak.not_before,
+                    streak.since,
+                    streak.reason,
+                    streak.detail[:2000],
+                    lease.key,
+                    lease.token,
+                ),
+            )
+
+    def streak(self, key: str) -> Streak | None:
+        rows = self._database.read(
+            "SELECT failures, not_before, reason, detail, since FROM leases"
+            " WHERE key = ? AND failures > 0",
+            (key,),
+        )
+        return Streak(*rows[0]) if rows else None
+
+    def _advance(self, connection: sqlite3.Connection) -> int:
+        """Count on from the row or the mapped copy, whichever is ahead: the file was made anew,
+        or a writer died before its commit."""
+        found = connection.execute("SELECT value FROM counters WHERE name = 'revision'")
+        row = found.fetchone() or (self._first(),)
+        seen = int(self._writable(row[0])[0])
+        value = max(row[0], seen if seen < _LIMIT else 0) + 1
+        connection.execute("INSERT OR REPLACE INTO counters VALUES ('revision', ?)", (value,))
+        return value
+
+    def _show(self, value: int) -> None:
+        self._writable(value)[0] = value
 
     def reopen(self) -> None:
         self.close()
@@ -122,3 +263,31 @@ class LocalCoordination:
         if self._counter is None:
             raise OSError(None, "it cannot be mapped", str(self._path))
         return self._counter
+
+
+def _fold(connection: sqlite3.Connection) -> None:
+    """Make one soft revocation of everything from the older half when there are too many: rather
+    too much is made new than something that was taken back served as fresh."""
+    (count,) = connection.execute("SELECT count(*) FROM revocations").fetchone()
+    if count <= _REVOCATIONS:
+        return
+    (revision,) = connection.execute(
+        "SELECT revision FROM revocations ORDER BY revision DESC LIMIT 1 OFFSET ?",
+        (_REVOCATIONS // 2,),
+    ).fetchone()
+    everything = (EVERYTHING, revision)
+    connection.execute(
+        "DELETE FROM revocations WHERE revision <= ? AND tag != ?", (revision, EVERYTHING)
+    )
+    connection.execute(
+        "INSERT INTO revocations (tag, hard, revision) VALUES (?, 0, ?) ON CONFLICT (tag, hard)"
+        " DO UPDATE SET revision = max(revision, excluded.revision)",
+        everything,
+    )
+
+
+def _count(connection: sqlite3.Connection, name: str, first: Callable[[], int]) -> int:
+    connection.execute("INSERT OR IGNORE INTO counters VALUES (?, ?)", (name, first()))
+    connection.execute("UPDATE counters SET value = value + 1 WHERE name = ?", (name,))
+    (value,) = connection.execute("SELECT value FROM counters WHERE name = ?", (name,)).fetchone()
+    return int(value)

@@ -5,10 +5,29 @@ from __future__ import annotations
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
+from ..errors import FencedError
 from ..page import Page
 from ..page import Variant
+
+
+def late(page: Page, token: int) -> FencedError:
+    """Return the error of a page that comes too late."""
+    return FencedError(
+        f"{page.key} was made under claim {page.token}, and claim {token} has stored it meanwhile."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """How much pages of first visits may take: those of one rule in number, all of them in bytes
+    of all their variants."""
+
+    rule: str
+    pages: int
+    bytes: int
 
 
 class Store(Protocol):
@@ -41,6 +60,7 @@ class Store(Protocol):
             ``page.variants`` may be left out when its bytes are stored already.
         :raises BlobMissingError: a variant was left out and is not stored.
         :raises CollisionError: ``page.file`` belongs to another key.
+        :raises FencedError: the page that is stored has a higher ``token``.
         :raises StoreError: the store cannot be written. What was stored before is still whole.
         """
         ...
@@ -51,6 +71,35 @@ class Store(Protocol):
 
     def pages(self) -> Iterator[Page]:
         """Yield all pages in the order of their keys, holding only a few at a time."""
+        ...
+
+    def visits(self, rule: str) -> tuple[int, int]:
+        """Return the number of pages of first visits (origin ``"visit"``) that one rule has, and
+        the bytes of those of all rules. Costs the same however many there are.
+
+        :raises StoreError: the store cannot be read.
+        """
+        ...
+
+    def note_used(self, moments: Mapping[str, float]) -> None:
+        """Note when pages of first visits, by key, were last asked for. A new page counts as asked
+        for when it was made (``checked_at``). Earlier moments than a known one, and keys of other
+        pages or of none, are passed over.
+
+        :raises StoreError: the store cannot be written.
+        """
+        ...
+
+    def evict(self, budget: Budget) -> dict[str, str]:
+        """Remove pages of first visits, with their bodies, until the budget is kept: what was not
+        asked for longest goes first, and of two that are even the one that came first.
+
+        Pages of builds neither count nor go.
+
+        :return: the keys of what was removed, each with what there was too much of, ``"pages"`` or
+            ``"bytes"``.
+        :raises StoreError: the store cannot be written. What was removed before stays removed.
+        """
         ...
 
     def next_build(self) -> int:

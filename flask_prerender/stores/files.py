@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import deque
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 
@@ -19,6 +21,8 @@ from ..page import digest
 from ..page import Page
 from ..page import SUFFIXES
 from ..page import Variant
+from .base import Budget
+from .base import late
 from .blobs import Blobs
 from .index import Entry
 from .index import Index
@@ -30,6 +34,8 @@ log = logging.getLogger(__name__)
 
 _BATCH = 100
 _QUIET_SECONDS = 60.0
+_GRACE_SECONDS = 60.0
+_LET_GO = 20
 
 
 class FileStore:
@@ -55,6 +61,8 @@ class FileStore:
         self._index = Index(self.root, durable=durability == "full")
         self._blobs = Blobs(self.root, durable=durability == "full")
         self._tree = Tree(self.root, self._blobs.tmp, self._blobs.path)
+        #: Bodies that pages had until lately, and until when.
+        self._loose: deque[tuple[float, str]] = deque()
         self._complained_at, self._left_out = float("-inf"), 0
 
     def get(self, key: str) -> Page | None:
@@ -76,7 +84,7 @@ class FileStore:
                 former = self._admit(writing, page)
                 self._complete(page, bodies)
                 held, troubles = self._tree.claim(page.file, paths, former.held if former else ())
-                writing.put(page, record, held)
+                self._let_go(writing, writing.put(page, record, held))
         troubles += self._settle(page, seal(record), held, paths)
         if troubles:
             self._complain(page.key, "; ".join(troubles))
@@ -97,13 +105,18 @@ class FileStore:
         if owner not in (None, page.key):
             raise CollisionError(page.key, page.file, str(owner))
         former = writing.find(page.key)
+        if former is not None and former.token > page.token:
+            raise late(page, former.token)
         if former is None or former.file == page.file:
             return former
-        try:
-            self._tree.remove(former.file, former.held)
-        except OSError as error:
-            log.warning("The public tree still has %s: %s", former.file, error)
+        self._leave(former)
         return None
+
+    def _leave(self, entry: Entry) -> None:
+        try:
+            self._tree.remove(entry.file, entry.held)
+        except OSError as error:
+            log.warning("The public tree still has %s: %s", entry.file, error)
 
     def _complete(self, page: Page, bodies: Mapping[str, bytes]) -> None:
         """Make sure that each body is stored, within the transaction that a sweep waits for."""
@@ -116,6 +129,17 @@ class FileStore:
                     "so it cannot be left out. Store the page again with all its bodies."
                 )
             self._blobs.write(variant.digest, bodies[variant.encoding])
+
+    def _let_go(self, writing: Writing, digests: Iterable[str]) -> None:
+        """Remove bodies some time after their page let go of them: somebody may be reading them."""
+        now = self._clock()
+        for _ in range(min(_LET_GO, len(self._loose))):
+            if now - self._loose[0][0] < _GRACE_SECONDS:
+                break
+            _, digest = self._loose.popleft()
+            if not writing.names(digest):
+                self._blobs.remove([digest])
+        self._loose.extend((now, digest) for digest in digests)
 
     def _settle(
         self, page: Page, page_seal: str, held: set[str], paths: Mapping[str, Path]
@@ -162,12 +186,40 @@ class FileStore:
                     entry = writing.find(key)
                     if entry is not None:
                         self._tree.remove(entry.file, entry.held)
-                        writing.remove(entry)
+                        self._let_go(writing, writing.remove(entry))
                         removed += 1
         return removed
 
     def pages(self) -> Iterator[Page]:
         return self._index.pages()
+
+    def visits(self, rule: str) -> tuple[int, int]:
+        return self._index.visits(rule)
+
+    def note_used(self, moments: Mapping[str, float]) -> None:
+        with self._index.write() as writing:
+            writing.note_used(moments)
+
+    def evict(self, budget: Budget) -> dict[str, str]:
+        gone: dict[str, str] = {}
+        while True:
+            with self._index.write() as writing:
+                batch = writing.surplus(budget, _BATCH)
+                loose = set().union(*(self._evict(writing, key) for key in batch))
+                # Within the transaction: whoever needs one of them looks again in theirs.
+                with suppress(OSError):
+                    self._blobs.remove(name for name in loose if not writing.names(name))
+            gone |= batch
+            if len(batch) < _BATCH:
+                return gone
+
+    def _evict(self, writing: Writing, key: str) -> set[str]:
+        """Remove a page, and return the digests of its bodies."""
+        entry = writing.find(key)
+        if entry is None:
+            return set()
+        self._leave(entry)
+        return writing.remove(entry)
 
     def next_build(self) -> int:
         with self._index.write() as writing:
@@ -180,7 +232,7 @@ class FileStore:
     def last_build(self) -> int:
         return self._index.last_build()
 
-    def sweep(self, *, grace: float = 60.0) -> None:
+    def sweep(self, *, grace: float = _GRACE_SECONDS) -> None:
         """Remove bodies that no page names and files that dead writers left behind.
 
         :param grace: seconds in which a file may still be waiting for its row.

@@ -7,23 +7,34 @@ import logging
 import sqlite3
 from collections.abc import Iterable
 from collections.abc import Iterator
+from collections.abc import Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..database import Database
 from ..page import Page
+from .base import Budget
 
 log = logging.getLogger(__name__)
+
+#: Counted within the transaction that changes a page, so that nobody has to count pages.
+_ADD = """INSERT INTO visits VALUES (new.rule, 1, new.bytes) ON CONFLICT (rule) DO UPDATE SET
+    pages = pages + 1, bytes = bytes + excluded.bytes;"""
+_TAKE = "UPDATE visits SET pages = pages - 1, bytes = bytes - old.bytes WHERE rule = old.rule;"
+_CHANGE = "AFTER UPDATE OF rule, origin, bytes ON pages"
 
 _SCHEMA = (
     """CREATE TABLE pages (
         id INTEGER PRIMARY KEY,
         key TEXT NOT NULL UNIQUE,
         file TEXT NOT NULL UNIQUE,
+        rule TEXT NOT NULL,
         origin TEXT NOT NULL,
         build INTEGER NOT NULL,
         bytes INTEGER NOT NULL,
+        token INTEGER NOT NULL,
+        used REAL NOT NULL,
         held TEXT NOT NULL,
         seal TEXT NOT NULL,
         record TEXT NOT NULL
@@ -34,8 +45,27 @@ _SCHEMA = (
         PRIMARY KEY (page, digest)
     ) WITHOUT ROWID""",
     "CREATE INDEX bodies_by_digest ON bodies (digest)",
+    "CREATE INDEX visits_by_rule ON pages (rule, used) WHERE origin = 'visit'",
+    "CREATE INDEX visits_by_use ON pages (used) WHERE origin = 'visit'",
+    """CREATE TABLE visits (
+        rule TEXT PRIMARY KEY,
+        pages INTEGER NOT NULL,
+        bytes INTEGER NOT NULL
+    ) WITHOUT ROWID""",
+    *(
+        f"CREATE TRIGGER {name} {moment} WHEN {which}.origin = 'visit' BEGIN {what} END"
+        for name, moment, which, what in (
+            ("visit_came", "AFTER INSERT ON pages", "new", _ADD),
+            ("visit_went", "AFTER DELETE ON pages", "old", _TAKE),
+            ("visit_was", _CHANGE, "old", _TAKE),
+            ("visit_is", _CHANGE, "new", _ADD),
+        )
+    ),
     "CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID",
 )
+
+_VISITS = """SELECT coalesce(sum(CASE rule WHEN ? THEN pages ELSE 0 END), 0),
+    coalesce(sum(bytes), 0) FROM visits"""
 
 _BATCH = 300
 _WARNED = 1000
@@ -50,6 +80,7 @@ class Entry:
     held: frozenset[str]
     seal: str
     record: str
+    token: int
 
 
 class Index:
@@ -78,6 +109,10 @@ class Index:
                 if page is not None:
                     yield page
             last = rows[-1][0]
+
+    def visits(self, rule: str) -> tuple[int, int]:
+        rows = self.database.read(_VISITS, (rule,))
+        return (rows[0][0], rows[0][1]) if rows else (0, 0)
 
     def last_build(self) -> int:
         rows = self.database.read("SELECT value FROM counters WHERE name = 'finished'")
@@ -120,11 +155,11 @@ class Writing:
 
     def find(self, key: str) -> Entry | None:
         found = self._connection.execute(
-            "SELECT id, file, held, seal, record FROM pages WHERE key = ?", (key,)
+            "SELECT id, file, held, seal, record, token FROM pages WHERE key = ?", (key,)
         ).fetchone()
         if found is None:
             return None
-        return Entry(found[0], found[1], frozenset(found[2].split()), found[3], found[4])
+        return Entry(found[0], found[1], frozenset(found[2].split()), *found[3:])
 
     def owner(self, file: str) -> str | None:
         """Return the key of the page that has `file`."""
@@ -132,19 +167,22 @@ class Writing:
         found = self._connection.execute(sql, (file,)).fetchone()
         return str(found[0]) if found else None
 
-    def put(self, page: Page, record: str, held: Iterable[str]) -> None:
-        facts = (page.file, page.origin, page.build, page.size, " ".join(sorted(held)))
+    def put(self, page: Page, record: str, held: Iterable[str]) -> set[str]:
+        """Return the digests of the bodies that the page has no more."""
+        facts = (page.file, page.rule, page.origin, page.build, page.size, page.token)
+        # A page that is made again was not asked for thereby: its moment stays.
         self._connection.execute(
-            "INSERT INTO pages (key, file, origin, build, bytes, held, seal, record)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET"
-            " file = excluded.file, origin = excluded.origin, build = excluded.build,"
-            " bytes = excluded.bytes, held = excluded.held, seal = excluded.seal,"
-            " record = excluded.record",
-            (page.key, *facts, seal(record), record),
+            "INSERT INTO pages"
+            " (key, file, rule, origin, build, bytes, token, used, held, seal, record)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET"
+            " file = excluded.file, rule = excluded.rule, origin = excluded.origin,"
+            " build = excluded.build, bytes = excluded.bytes, token = excluded.token,"
+            " held = excluded.held, seal = excluded.seal, record = excluded.record",
+            (page.key, *facts, page.checked_at, " ".join(sorted(held)), seal(record), record),
         )
-        self._name_bodies(page)
+        return self._name_bodies(page)
 
-    def _name_bodies(self, page: Page) -> None:
+    def _name_bodies(self, page: Page) -> set[str]:
         run = self._connection.execute
         (id_,) = run("SELECT id FROM pages WHERE key = ?", (page.key,)).fetchone()
         before = {row[0] for row in run("SELECT digest FROM bodies WHERE page = ?", (id_,))}
@@ -153,10 +191,46 @@ class Writing:
             run("DELETE FROM bodies WHERE page = ? AND digest = ?", (id_, digest))
         for digest in after - before:
             run("INSERT INTO bodies (page, digest) VALUES (?, ?)", (id_, digest))
+        return before - after
 
-    def remove(self, entry: Entry) -> None:
-        self._connection.execute("DELETE FROM bodies WHERE page = ?", (entry.id,))
-        self._connection.execute("DELETE FROM pages WHERE id = ?", (entry.id,))
+    def remove(self, entry: Entry) -> set[str]:
+        """Remove a page, and return the digests of its bodies."""
+        run = self._connection.execute
+        bodies = {row[0] for row in run("SELECT digest FROM bodies WHERE page = ?", (entry.id,))}
+        run("DELETE FROM bodies WHERE page = ?", (entry.id,))
+        run("DELETE FROM pages WHERE id = ?", (entry.id,))
+        return bodies
+
+    def note_used(self, moments: Mapping[str, float]) -> None:
+        self._connection.executemany(
+            "UPDATE pages SET used = max(used, ?) WHERE key = ? AND origin = 'visit'",
+            ((moment, key) for key, moment in moments.items()),
+        )
+
+    def surplus(self, budget: Budget, limit: int) -> dict[str, str]:
+        """Return keys of pages that have to go, each with what there is too much of.
+
+        :param limit: how many rows are looked at for each of both.
+        """
+        run = self._connection.execute
+        pages, size = run(_VISITS, (budget.rule,)).fetchone()
+        found = {}
+        sql = (
+            "SELECT key, bytes FROM pages INDEXED BY visits_by_rule"
+            " WHERE origin = 'visit' AND rule = ? ORDER BY used, id LIMIT ?"
+        )
+        for key, freed in run(sql, (budget.rule, max(0, min(limit, pages - budget.pages)))):
+            found[key] = "pages"
+            size -= freed
+        sql = (
+            "SELECT key, bytes FROM pages INDEXED BY visits_by_use"
+            " WHERE origin = 'visit' ORDER BY used, id LIMIT ?"
+        )
+        for key, freed in run(sql, (limit if size > budget.bytes else 0,)):
+            if size > budget.bytes and key not in found:
+                found[key] = "bytes"
+                size -= freed
+        return found
 
     def names(self, digest: str) -> bool:
         """Return whether a page has a body with this digest."""

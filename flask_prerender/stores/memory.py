@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import threading
+from collections import Counter
+from collections import OrderedDict
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
@@ -13,6 +16,8 @@ from ..errors import StoreError
 from ..page import digest
 from ..page import Page
 from ..page import Variant
+from .base import Budget
+from .base import late
 
 
 class MemoryStore:
@@ -23,6 +28,13 @@ class MemoryStore:
         self._pages: dict[str, Page] = {}
         self._owners: dict[str, str] = {}
         self._bodies: dict[str, bytes] = {}
+        #: How many pages name each body.
+        self._named: Counter[str] = Counter()
+        #: Pages of first visits, the one not asked for longest first: those of each rule, and all
+        #: with their moments.
+        self._visits: dict[str, OrderedDict[str, None]] = {}
+        self._all_visits: OrderedDict[str, float] = OrderedDict()
+        self._visit_bytes = 0
         self._build = self._finished = 0
 
     def get(self, key: str) -> Page | None:
@@ -36,14 +48,31 @@ class MemoryStore:
             owner = self._owners.get(page.file, page.key)
             if owner != page.key:
                 raise CollisionError(page.key, page.file, owner)
-            self._bodies.update(self._named(page, bodies))
             former = self._pages.get(page.key)
+            if former is not None and former.token > page.token:
+                raise late(page, former.token)
+            self._bodies.update(self._by_digest(page, bodies))
+            is_even = former is not None and _place(former) == _place(page)
             if former is not None:
-                del self._owners[former.file]
+                self._forget(former, keep_place=is_even)
             self._owners[page.file] = page.key
             self._pages[page.key] = page
+            self._named.update(variant.digest for variant in page.variants)
+            if page.origin == "visit":
+                self._visit_bytes += page.size
+                if not is_even:
+                    self._visits.setdefault(page.rule, OrderedDict())[page.key] = None
+                    self._all_visits[page.key] = page.checked_at
 
-    def _named(self, page: Page, bodies: Mapping[str, bytes]) -> dict[str, bytes]:
+    def _forget(self, page: Page, *, keep_place: bool = False) -> None:
+        del self._owners[page.file]
+        self._named.subtract(variant.digest for variant in page.variants)
+        if page.origin == "visit":
+            self._visit_bytes -= page.size
+            if not keep_place:
+                del self._visits[page.rule][page.key], self._all_visits[page.key]
+
+    def _by_digest(self, page: Page, bodies: Mapping[str, bytes]) -> dict[str, bytes]:
         """Return the bodies of a page by digest, without those left out."""
         named = {}
         for variant in page.variants:
@@ -65,7 +94,7 @@ class MemoryStore:
             with self._lock:
                 page = self._pages.pop(key, None)
                 if page is not None:
-                    del self._owners[page.file]
+                    self._forget(page)
                     removed += 1
         return removed
 
@@ -76,6 +105,35 @@ class MemoryStore:
             page = self._pages.get(key)
             if page is not None:
                 yield page
+
+    def visits(self, rule: str) -> tuple[int, int]:
+        return len(self._visits.get(rule, ())), self._visit_bytes
+
+    def note_used(self, moments: Mapping[str, float]) -> None:
+        with self._lock:
+            for key in sorted(moments, key=moments.__getitem__):
+                if self._all_visits.get(key, math.inf) < moments[key]:
+                    self._all_visits[key] = moments[key]
+                    self._all_visits.move_to_end(key)
+                    self._visits[self._pages[key].rule].move_to_end(key)
+
+    def evict(self, budget: Budget) -> dict[str, str]:
+        gone: dict[str, str] = {}
+        with self._lock:
+            visits = self._visits.get(budget.rule, OrderedDict())
+            while len(visits) > budget.pages:
+                gone[self._evict(next(iter(visits)))] = "pages"
+            while self._visit_bytes > budget.bytes:
+                gone[self._evict(next(iter(self._all_visits)))] = "bytes"
+        return gone
+
+    def _evict(self, key: str) -> str:
+        page = self._pages.pop(key)
+        self._forget(page)
+        for variant in page.variants:
+            if not self._named[variant.digest]:
+                self._bodies.pop(variant.digest, None)
+        return key
 
     def next_build(self) -> int:
         with self._lock:
@@ -90,7 +148,8 @@ class MemoryStore:
 
     def sweep(self) -> None:
         with self._lock:
-            named = {item.digest for page in self._pages.values() for item in page.variants}
+            self._named = +self._named  # without those that nobody names
+            named = self._named
             self._bodies = {name: body for name, body in self._bodies.items() if name in named}
 
     def reopen(self) -> None:
@@ -99,3 +158,8 @@ class MemoryStore:
 
     def close(self) -> None:
         pass
+
+
+def _place(page: Page) -> tuple[str, str]:
+    """Return what decides where a page stands among first visits."""
+    return page.origin, page.rule

@@ -7,12 +7,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import assert_type
 
+from cachelib import SimpleCache
 from flask import Blueprint
 from flask import Flask
+from flask import g
+from flask import Request
 from flask.views import MethodView
 from werkzeug.routing import Rule
 
 import flask_prerender
+from flask_prerender import Fetched
 from flask_prerender import mark
 from flask_prerender import Outcome
 from flask_prerender import Page
@@ -115,6 +119,65 @@ with prerender.marked(revalidate=60):
 # A marked view keeps its type.
 assert_type(above(), str)
 assert_type(post("first"), str)
+
+
+# A function whose values are kept keeps its signature.
+@prerender.data
+def rate(currency: str) -> float:
+    return 1.0
+
+
+@prerender.data(ttl=60, stale_ttl=None, tags=lambda sku, size=1: [sku], max_values=10)
+def price(sku: str, *, size: int = 1) -> list[int]:
+    return [size]
+
+
+@prerender.data(ttl=60, key="all", tags=["posts"], cache=SimpleCache(threshold=1000))
+def posts() -> Fetched[dict[str, int]]:
+    return Fetched({}, ttl=5, tags=["post:1"])
+
+
+assert_type(rate("EUR"), float)
+assert_type(price("a", size=2), list[int])
+assert_type(posts(), dict[str, int])
+price("a", 2)  # type: ignore[call-arg]
+rate(1)  # type: ignore[arg-type]
+rate.purge("EUR")
+price.revalidate(price.key("a", size=2), "other")
+posts.purge()
+assert_type(rate.stats().fetched, int)
+
+
+def shop(request: Request) -> str:
+    return request.host
+
+
+def features_of(shop: str) -> set[str]:
+    return {shop}
+
+
+def apply(request: Request, value: set[str]) -> None:
+    g.features = value
+
+
+def closed(request: Request, error: Exception) -> tuple[str, int] | None:
+    return "closed", 503
+
+
+features = prerender.data.pipeline(
+    extract=shop, key=shop, fetch=features_of, apply=apply, on_error=closed, ttl=60
+)
+app.before_request(features)
+prerender.data.pipeline(
+    fetch=lambda extracted: 1, apply=lambda request, value: None, tags=["features"]
+)
+
+
+@app.route("/featured/<name>")
+@features
+def featured(name: str) -> str:
+    return name
+
 
 flask_prerender.attach_default_logger(app)
 flask_prerender.signals.page_served.connect(lambda sender, **facts: None, weak=False)

@@ -1,0 +1,218 @@
+"""A request to a route whose own headers decide: what an RFC 9111 shared cache answers."""
+
+from __future__ import annotations
+
+import math
+import typing as t
+from dataclasses import dataclass
+from http import HTTPStatus
+
+from werkzeug.exceptions import NotFound
+
+from .freshness import directives
+from .freshness import seconds
+from .marks import Mark
+from .page import IDENTITY
+from .page import Page
+from .publish import Outcome
+from .ready import Headers
+from .ready import Ready
+from .render import Render
+from .serve import Answer
+from .serve import Environ
+from .serve import Server
+from .site import Site
+from .visit import attempt
+from .visit import PASSING
+
+#: The source of an answer that is in no store: the view's, or none at all.
+VIEW = "view"
+
+#: What was refused for what it is, and not for who asks: one visitor may have it.
+_IMPERSONAL = frozenset(
+    {"budget", "content-encoding", "empty", "error", "freshness", "no-store", "status"}
+)
+_OF_ONE_CONNECTION = frozenset(
+    {
+        "connection", "content-length", "keep-alive", "proxy-authenticate", "te", "trailer",
+        "transfer-encoding", "upgrade",
+    }
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What ``Cache-Control`` of a request asks for (RFC 9111, section 5.2.1)."""
+
+    no_store: bool = False
+    no_cache: bool = False
+    only_if_cached: bool = False
+    max_age: float | None = None
+    min_fresh: float = 0.0
+    max_stale: float = -1.0
+
+    @property
+    def is_for_a_newer_one(self) -> bool:
+        return self.no_cache or self.max_age is not None or self.min_fresh > 0
+
+
+_NOTHING = Wish()
+
+
+def read_wish(header: str | None) -> Wish:
+    """Read ``Cache-Control`` of a request."""
+    if not header:
+        return _NOTHING
+    said = directives([header])
+    stale = math.inf if said.get("max-stale", "") is None else seconds(said, "max-stale")
+    return Wish(
+        no_store="no-store" in said,
+        no_cache="no-cache" in said,
+        only_if_cached="only-if-cached" in said,
+        max_age=seconds(said, "max-age"),
+        min_fresh=seconds(said, "min-fresh") or 0.0,
+        max_stale=-1.0 if stale is None else stale,
+    )
+
+
+class Respect:
+    """Answers requests to routes with ``revalidate="headers"``."""
+
+    def __init__(self, site: Site, server: Server) -> None:
+        self._site = site
+        self._server = server
+
+    def answer(self, environ: Environ, mark: Mark, key: str, may_store: bool) -> Answer | str:
+        """Return an answer, or the part of ``Cache-Status`` that says why the app has to give it.
+
+        :param may_store: whether this request may bring a new page into the store.
+        :raises StoreError: the store cannot be read.
+        """
+        wish = read_wish(environ.get("HTTP_CACHE_CONTROL"))
+        is_signed_in = "HTTP_AUTHORIZATION" in environ
+        if wish.no_store:
+            return "fwd=request; detail=no-store"
+        suits = _suits(wish, is_signed_in)
+        answer = self._server.answer(environ, key, may=suits)
+        if answer is not None:
+            return answer
+        if wish.only_if_cached:
+            return _gateway_timeout()
+        if is_signed_in:  # what comes may be for them alone
+            return "fwd=bypass; detail=authorization"
+        page = self._site.store.get(key)
+        if page is None and mark.fallback == "404":
+            raise NotFound()
+        if page is None and (mark.fallback != "render" or not may_store):
+            return f"fwd=uri-miss; detail={'host' if mark.fallback == 'render' else 'fallback'}"
+        return self._make(environ, mark, key, page, wish)
+
+    def _make(
+        self, environ: Environ, mark: Mark, key: str, page: Page | None, wish: Wish
+    ) -> Answer | str:
+        """Have the page made or validated, and answer with what came of it."""
+        is_forced = page is not None and (page.terms is None or wish.is_for_a_newer_one)
+        since = self._site.clock() if is_forced else -math.inf
+        outcome = attempt(self._site, key, since)
+        status = f"fwd={_why(page, wish)}"
+        answer = None
+        if outcome.is_stored:
+            status += "; stored"
+            answer = self._server.answer(environ, key, may=lambda ready, now: True)
+        elif outcome.reason in PASSING:
+            code = outcome.response.status if outcome.response is not None else 0
+            status += f"; fwd-status={code}" if code else f"; detail={outcome.reason}"
+            answer = self._server.answer(environ, key, may=_may_stand_in)
+        if answer is None and not outcome.is_stored:
+            status = f"fwd={_why(page, wish)}; detail={outcome.reason}"
+            answer = _handed_over(environ, mark, outcome)
+        if answer is None:
+            return status
+        if self._site.settings.headers:
+            own = [pair for pair in answer.headers if pair[0] != "Cache-Status"]
+            answer.headers = [*own, ("Cache-Status", f"flask-prerender; {status}")]
+        return answer
+
+
+def _suits(wish: Wish, is_signed_in: bool) -> t.Callable[[Ready, float], bool]:
+    """Return the rule by which a stored page may answer a request as it stands."""
+    if wish == _NOTHING and not is_signed_in:
+        return _is_usable
+
+    def suits(ready: Ready, now: float) -> bool:
+        page, terms = ready.page, ready.page.terms
+        if terms is None or (is_signed_in and not terms["is_shared"]) or wish.no_cache:
+            return False
+        resident = page.age(now)
+        left = (page.revalidate or 0.0) - resident
+        if wish.max_age is not None and terms["age"] + resident > wish.max_age:
+            return False
+        if left < wish.min_fresh and wish.min_fresh > 0:
+            return False
+        if ready.state != "expired":
+            return True
+        return not (ready.taken or terms["is_strict"]) and -left <= wish.max_stale
+
+    return suits
+
+
+def _is_usable(ready: Ready, now: float) -> bool:
+    return ready.state != "expired" and ready.page.terms is not None
+
+
+def _may_stand_in(ready: Ready, now: float) -> bool:
+    """Whether a page may be served because it could not be made new (RFC 5861, section 4)."""
+    page, terms = ready.page, ready.page.terms
+    if terms is None or ready.taken:
+        return False
+    return page.age(now) - (page.revalidate or 0.0) < float(terms["if_error"])
+
+
+def _why(page: Page | None, wish: Wish) -> str:
+    if page is None:
+        return "uri-miss"
+    return "request" if wish.is_for_a_newer_one else "stale"
+
+
+def _handed_over(environ: Environ, mark: Mark, outcome: Outcome) -> Answer | None:
+    """Return what was rendered and not stored to the visitor for whom it was rendered, so that the
+    view need not be asked twice; ``None`` where it might have told this visitor something else."""
+    done = outcome.response
+    if done is None or done.error is not None or done.stopped or done.reads:
+        return None
+    if outcome.reason not in _IMPERSONAL or "HTTP_COOKIE" in environ or done.status in (206, 304):
+        return None
+    names = {name.lower() for name, _ in done.headers}
+    if "set-cookie" in names or not 200 <= done.status < 600:
+        return None
+    declared = {"accept-encoding", *(name for name, _ in mark.vary)}
+    if not _lower(done, "vary") <= declared:
+        return None
+    dropped = _OF_ONE_CONNECTION | _lower(done, "connection")
+    headers: Headers = [pair for pair in done.headers if pair[0].lower() not in dropped]
+    if done.status != 204:
+        headers.append(("Content-Length", str(len(done.body))))
+    body = b"" if environ["REQUEST_METHOD"] == "HEAD" else done.body
+    return _unstored(_status_line(done.status), headers, body)
+
+
+def _lower(done: Render, name: str) -> set[str]:
+    lines = [value for found, value in done.headers if found.lower() == name]
+    return {part.strip().lower() for line in lines for part in line.split(",") if part.strip()}
+
+
+def _status_line(status: int) -> str:
+    try:
+        return f"{status} {HTTPStatus(status).phrase.upper()}"
+    except ValueError:
+        return f"{status} UNKNOWN"
+
+
+def _gateway_timeout() -> Answer:
+    headers = [("Content-Length", "0"), ("Cache-Control", "no-store")]
+    return _unstored("504 GATEWAY TIMEOUT", headers, b"")
+
+
+def _unstored(status: str, headers: Headers, body: bytes) -> Answer:
+    # There is no page behind it; whoever has to do with pages looks at the source first.
+    return Answer(status, headers, body, t.cast(Ready, None), VIEW, IDENTITY)
