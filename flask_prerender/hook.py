@@ -199,7 +199,8 @@ class Hook:
     def _first_visit(self, current: Request, mark: Mark, key: str) -> Answer | None:
         environ = current.environ
         # A page that has expired, or whose body was damaged, is made again whatever the fallback.
-        is_known = mark.fallback != "render" and self.server.knows(key)
+        is_known = self.server.knows(key)
+        why = "stale" if is_known else "uri-miss"
         # Without a full build that the index knows of, it may have been lost with its pages.
         if mark.fallback == "404" and not is_known and self.site.store.last_build():
             raise NotFound()
@@ -207,14 +208,18 @@ class Hook:
         if mark.fallback == "render" or is_known:
             reason = self._render(current, key)
         if reason in PASSING and (old := self.server.answer(environ, key, last_resort=True)):
-            return old
+            return self._told(old, f"fwd=stale; detail={reason}")
         if reason:
-            self._forward(f"fwd=uri-miss; detail={reason}")
+            self._forward(f"fwd={why}; detail={reason}")
             return None
         answer = self.server.answer(environ, key)
-        if answer is not None and self.site.settings.headers:
-            status = ("Cache-Status", "flask-prerender; fwd=uri-miss; stored")
-            answer.headers = [*(h for h in answer.headers if h[0] != "Cache-Status"), status]
+        return None if answer is None else self._told(answer, f"fwd={why}; stored")
+
+    def _told(self, answer: Answer, status: str) -> Answer:
+        """Say in a stored page's answer that it was no hit."""
+        if self.site.settings.headers:
+            told = ("Cache-Status", f"flask-prerender; {status}")
+            answer.headers = [*(h for h in answer.headers if h[0] != "Cache-Status"), told]
         return answer
 
     def _render(self, current: Request, key: str) -> str:

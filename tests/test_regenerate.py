@@ -438,10 +438,13 @@ def test_an_expired_page_is_served_no_longer_than_the_window_for_errors(make_app
     wsgi_get(app, "/page")
     view.does = _raises
     clock.forward(119.9)
-    assert wsgi_get(app, "/page").body == b"render 1"
+    answer = wsgi_get(app, "/page")
+    assert answer.body == b"render 1"
+    assert answer.get("Cache-Status") == "flask-prerender; fwd=stale; detail=error"
     clock.forward(0.1)
     answer = wsgi_get(app, "/page")
     assert (answer.status, view.visits) == (500, 1)
+    assert answer.get("Cache-Status") == "flask-prerender; fwd=stale; detail=error"
     app.logger.disabled = False
 
 

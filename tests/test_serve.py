@@ -231,7 +231,10 @@ def test_an_expired_page_is_made_again_before_it_answers(make_app, wsgi_get, clo
     clock.forward(1)
     answer = wsgi_get(app, "/")
     assert (answer.status, answer.body, is_stored_answer(answer)) == (200, b"second", True)
-    assert wsgi_get(app, "/").body == b"second"
+    assert answer.get("Cache-Status") == "flask-prerender; fwd=stale; stored"
+    answer = wsgi_get(app, "/")
+    assert answer.body == b"second"
+    assert answer.get("Cache-Status") == "flask-prerender; hit; ttl=60"
 
 
 def test_a_clock_that_goes_back_makes_a_page_stale_and_never_frozen(make_app, wsgi_get, clock):

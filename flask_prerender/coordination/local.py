@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import mmap
-import os
 import sqlite3
-import sys
 import time
 from collections.abc import Callable
 from collections.abc import Sequence
@@ -14,13 +11,11 @@ from pathlib import Path
 
 from ..database import Database
 from ..disk import failures
-from ..disk import make_directory
-from ..disk import NO_FOLLOW
-from ..disk import write_whole
 from .base import EVERYTHING
 from .base import Lease
 from .base import Revocation
 from .base import Streak
+from .counter import Counter
 
 _SCHEMA = (
     "CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID",
@@ -43,7 +38,7 @@ _SCHEMA = (
         detail TEXT NOT NULL
     ) WITHOUT ROWID""",
 )
-_SIZE = 8
+_LEASE = "SELECT ends, failures, not_before FROM leases WHERE key = ?"
 #: So many revocations are kept apart, and so often somebody looks whether there are more.
 _REVOCATIONS = 100_000
 _FOLD_EACH = 1000
@@ -75,32 +70,32 @@ class LocalCoordination:
         first: Callable[[], int] = lambda: 0,
     ) -> None:
         self._root = Path(root).absolute()
-        self._path = self._root / "store" / "revision"
+        self._counter = Counter(self._root)
         self._clock = clock
         self._first = first
         self._database = Database(self._root, "store/coordination.sqlite3", _SCHEMA)
         self._forget()
 
     def _forget(self) -> None:
-        self._counter: memoryview | None = None
-        self._stamp: tuple[int, ...] = ()
+        self._counter.forget()
         self._look_at = float("-inf")
         # The first one here looks as well: processes that live short add up.
         self._added = _FOLD_EACH
 
     def revision(self) -> int:
         now = self._clock()
-        if now >= self._look_at:
+        # Before the first page there is no file: whoever makes it is seen at once.
+        if now >= self._look_at or self._counter.cell is None:
             self._look_at = now + _LOOK_SECONDS
-            self._look()
-        counter = self._counter
-        return 0 if counter is None else int(counter[0])
+            self._counter.look()
+        cell = self._counter.cell
+        return 0 if cell is None else int(cell[0])
 
     def advance(self) -> int:
         return self.revoke((), hard=False)
 
     def revoke(self, tags: Sequence[str], *, hard: bool) -> int:
-        with failures("write", self._path), self._database.write() as connection:
+        with failures("write", self._counter.path), self._database.write() as connection:
             value = self._advance(connection)
             connection.executemany(
                 "INSERT OR REPLACE INTO revocations (tag, hard, revision) VALUES (?, ?, ?)",
@@ -126,7 +121,7 @@ class LocalCoordination:
         return revision, [Revocation(tag, number, bool(hard)) for tag, number, hard in rows]
 
     def prune(self, revision: int, now: float) -> None:
-        with failures("write", self._path), self._database.write() as connection:
+        with failures("write", self._counter.path), self._database.write() as connection:
             rows = connection.execute("SELECT value FROM counters WHERE name = 'pruned'")
             (before,) = rows.fetchone() or (0,)
             current = connection.execute("SELECT value FROM counters WHERE name = 'revision'")
@@ -150,15 +145,12 @@ class LocalCoordination:
         return int(rows[0][0]) if rows else self._first()
 
     def claim(self, key: str, seconds: float, now: float, *, anyway: bool = False) -> Lease | None:
-        with failures("write", self._path), self._database.write() as connection:
-            row = connection.execute(
-                "SELECT ends, failures, not_before FROM leases WHERE key = ?", (key,)
-            ).fetchone()
-            ends, failed, not_before = row or (0.0, 0, 0.0)
-            # An end further off than any lease is long was written by a clock that was set since.
-            held = now < ends <= now + _LONGEST_LEASE
-            rests = now < not_before <= now + _LONGEST_REST
-            if held or (rests and not anyway):
+        # Whoever comes too late finds out without keeping a writer waiting.
+        if not _is_free(self._database.read(_LEASE, (key,)), now, anyway=anyway):
+            return None
+        with failures("write", self._counter.path), self._database.write() as connection:
+            rows = connection.execute(_LEASE, (key,)).fetchall()
+            if not _is_free(rows, now, anyway=anyway):
                 return None
             token = _count(connection, "token", self._first)
             connection.execute(
@@ -166,10 +158,10 @@ class LocalCoordination:
                 " DO UPDATE SET token = excluded.token, ends = excluded.ends",
                 (key, token, now + seconds),
             )
-        return Lease(key, token, now + seconds, failed)
+        return Lease(key, token, now + seconds, rows[0][1] if rows else 0)
 
     def renew(self, lease: Lease, seconds: float, now: float) -> Lease | None:
-        with failures("write", self._path), self._database.write() as connection:
+        with failures("write", self._counter.path), self._database.write() as connection:
             changed = connection.execute(
                 "UPDATE leases SET ends = ? WHERE key = ? AND token = ?",
                 (now + seconds, lease.key, lease.token),
@@ -177,7 +169,7 @@ class LocalCoordination:
         return replace(lease, ends=now + seconds) if changed else None
 
     def release(self, lease: Lease, streak: Streak | None = None) -> None:
-        with failures("write", self._path), self._database.write() as connection:
+        with failures("write", self._counter.path), self._database.write() as connection:
             if streak is None:
                 connection.execute(
                     "DELETE FROM leases WHERE key = ? AND token = ?", (lease.key, lease.token)
@@ -210,59 +202,31 @@ class LocalCoordination:
         or a writer died before its commit."""
         found = connection.execute("SELECT value FROM counters WHERE name = 'revision'")
         row = found.fetchone() or (self._first(),)
-        seen = int(self._writable(row[0])[0])
+        seen = int(self._counter.writable(row[0])[0])
         value = max(row[0], seen if seen < _LIMIT else 0) + 1
         connection.execute("INSERT OR REPLACE INTO counters VALUES ('revision', ?)", (value,))
         return value
 
     def _show(self, value: int) -> None:
-        self._writable(value)[0] = value
+        self._counter.writable(value)[0] = value
 
     def reopen(self) -> None:
         self.close()
 
     def close(self) -> None:
-        # A mapping goes when the last thread that reads it has let go of it.
         self._forget()
         self._database.close()
 
-    def _look(self) -> None:
-        """Notice that the file was made, replaced or removed; never raises."""
-        try:
-            found = self._path.lstat()
-            stamp = (found.st_dev, found.st_ino, found.st_size)
-            if stamp == self._stamp and self._counter is not None:
-                return
-            self._counter = self._map() if found.st_size == _SIZE else None
-            self._stamp = stamp
-        except (FileNotFoundError, NotADirectoryError):
-            self._counter = None
-        except (OSError, ValueError):
-            pass
 
-    def _map(self) -> memoryview:
-        flags = NO_FOLLOW | getattr(os, "O_CLOEXEC", 0)
-        access = mmap.ACCESS_WRITE
-        try:
-            descriptor = os.open(self._path, os.O_RDWR | flags)
-        except OSError:
-            descriptor = os.open(self._path, os.O_RDONLY | flags)
-            access = mmap.ACCESS_READ
-        try:
-            return memoryview(mmap.mmap(descriptor, _SIZE, access=access)).cast("Q")
-        finally:
-            os.close(descriptor)
-
-    def _writable(self, value: int) -> memoryview:
-        """Return the mapped counter, made from the row's value where there is none."""
-        self._look()
-        if self._counter is None or self._counter.readonly:
-            tmp = make_directory(self._root, "store", "tmp")
-            write_whole(tmp, self._path, value.to_bytes(_SIZE, sys.byteorder))
-            self._look()
-        if self._counter is None:
-            raise OSError(None, "it cannot be mapped", str(self._path))
-        return self._counter
+def _is_free(rows: Sequence[tuple[float, int, float]], now: float, *, anyway: bool) -> bool:
+    """Whether a lease's row, or its absence, lets somebody claim the key."""
+    if not rows:
+        return True
+    ends, _, not_before = rows[0]
+    # An end further off than any lease is long was written by a clock that was set since.
+    held = now < ends <= now + _LONGEST_LEASE
+    rests = now < not_before <= now + _LONGEST_REST
+    return not held and (anyway or not rests)
 
 
 def _fold(connection: sqlite3.Connection) -> None:
