@@ -74,4 +74,5 @@ def _note(site: Site) -> None:
     # Exchanged before it is read: requests go on adding to the one that is there.
     asked_for, site.asked_for = site.asked_for, {}
     site.note_again_at = site.clock() + _NOTE_SECONDS
-    site.store.note_used(asked_for.copy())
+    if not site.is_read_only:
+        site.store.note_used(asked_for.copy())

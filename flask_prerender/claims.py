@@ -17,6 +17,7 @@ from .site import Site
 LEASE_SECONDS = 15.0
 _RENEW_SECONDS = 5.0
 _FIRST_REST, _LAST_REST, _SPREAD = 3.0, 300.0, 0.1
+_FAILURES = 1000
 LONGEST_REST = _LAST_REST * (1 + _SPREAD)
 
 
@@ -46,6 +47,8 @@ class Claims:
         self._held: set[Claim] = set()
         self._changed = threading.Condition()
         self._is_watched = False
+        #: Failures in a row, where they cannot be written.
+        self._failures: dict[str, int] = {}
 
     @contextmanager
     def hold(self, key: str, *, anyway: bool = False) -> Iterator[Claim | None]:
@@ -55,6 +58,10 @@ class Claims:
         :raises StoreError: claims cannot be written.
         """
         site = self._site
+        if site.is_read_only:
+            with self._unwritten(key) as unwritten:
+                yield unwritten
+            return
         lease = site.coordination.claim(key, LEASE_SECONDS, site.clock(), anyway=anyway)
         if lease is None:
             yield None
@@ -72,6 +79,17 @@ class Claims:
             # A claim that cannot be released ends by itself.
             with suppress(StoreError):
                 site.coordination.release(claim.lease, claim.streak)
+
+    @contextmanager
+    def _unwritten(self, key: str) -> Iterator[Claim]:
+        """Claim a key where nothing can be written: no other process sees it, nor needs to, since
+        each makes its own page."""
+        site, now = self._site, self._site.clock()
+        failures = self._failures.pop(key, 0)
+        claim = Claim(Lease(key, site.coordination.token(), now + LEASE_SECONDS, failures), now)
+        yield claim
+        if claim.streak is not None and len(self._failures) < _FAILURES:
+            self._failures[key] = claim.streak.failures
 
     def let_go(self) -> None:
         """End all claims of a process that ends: its work is abandoned, others may begin."""

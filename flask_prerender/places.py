@@ -9,6 +9,7 @@ from pathlib import Path
 
 from flask import Flask
 
+from .complaints import Complaints
 from .disk import failures
 from .disk import write_whole
 from .errors import ConfigError
@@ -36,6 +37,19 @@ def refuse_static(app: Flask, path: Path, name: str) -> None:
             f"{name} is {path}, inside the static folder {static}: Flask would serve the "
             "store's own files to everybody. Choose a directory outside of it."
         )
+
+
+def is_read_only(path: Path, complain: Complaints) -> bool:
+    """Whether this process cannot write to a directory, as on a read-only disk, or where another
+    user built the pages; if so, it is told."""
+    nearest = path
+    while not nearest.exists() and nearest != nearest.parent:
+        nearest = nearest.parent  # an absent one would be made here
+    if os.access(nearest, os.W_OK):
+        return False
+    text = "%s cannot be written: pages are served, and made new in this process's memory only."
+    complain("read-only", text, path)
+    return True
 
 
 def write_last_build(path: Path, output: Path, style: str) -> None:

@@ -93,7 +93,7 @@ def publish(
         page, unchanged = store(site, target, done, origin, build, token)
         has_room_made = make_room(site, target.mark, page)
         is_news = not (unchanged and page.revalidate is None and page.expire is None)
-        if has_room_made or (announce and is_news):
+        if not site.is_read_only and (has_room_made or (announce and is_news)):
             site.coordination.advance()
     except StoreError as error:
         return _not_stored(site, target, done, error, origin, build)

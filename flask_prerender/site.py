@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from collections.abc import Sequence
 from contextlib import contextmanager
 from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
 
 from flask import current_app
@@ -32,6 +33,7 @@ from .owner import owner_of
 from .page import Style
 from .page import typed_key
 from .places import directory
+from .places import is_read_only
 from .places import read_last_build
 from .places import write_last_build
 from .revocations import Revocations
@@ -89,8 +91,7 @@ class Site:
         self.revocations = Revocations(self.coordination)
         #: Keys whose response was not stored, and until when nobody need try again.
         self.unstorable: dict[str, tuple[float, str]] = {}
-        #: When pages of first visits were served, where the store does not know it yet, and when
-        #: it is to be told.
+        #: When pages of first visits were served, for the store to learn at times.
         self.asked_for: dict[str, float] = {}
         self.note_again_at = clock() + 60.0
         #: Called in a forked child, by rooms above this one that have threads.
@@ -126,6 +127,11 @@ class Site:
         """The tree of files that a web server can serve as it stands."""
         return self.output / "public"
 
+    @cached_property
+    def is_read_only(self) -> bool:
+        """Whether new pages live in memory alone; found out in each process, at its first one."""
+        return is_read_only(self.output, self.complain)
+
     @contextmanager
     def writing(self) -> Iterator[None]:
         """Count the writers, so that the end of the process can wait for them."""
@@ -143,6 +149,7 @@ class Site:
             self.store.close()
             self.output = output
             self._owner = None
+            self.__dict__.pop("is_read_only", None)
             self.store = self._open_store(output)
             self.memory.clear()
         self.style = t.cast(Style, style)
@@ -202,6 +209,7 @@ class Site:
         self._lock = threading.Lock()
         self.complain.renew_lock()
         self.storing = 0
+        self.__dict__.pop("is_read_only", None)
         self.memory.renew_lock()
         self.revocations.renew_lock()
         for renew in self.renewals:

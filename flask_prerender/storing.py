@@ -21,6 +21,7 @@ from .page import IDENTITY
 from .page import Page
 from .page import Variant
 from .paths import file_for
+from .ready import Ready
 from .render import Render
 from .render import request_environ
 from .routes import Target
@@ -78,7 +79,10 @@ def _checked_bodies(site: Site, page: Page, body: bytes) -> dict[str, bytes]:
 def _put(site: Site, page: Page, bodies: Mapping[str, bytes]) -> None:
     """Store a page. One that has its file makes room when no marked route answers it any more:
     the route was moved from ``/about`` to ``/about/``. So does one that only a visitor asked for
-    when a build lists the other."""
+    when a build lists the other. A directory that cannot be written leaves it in memory."""
+    if site.is_read_only:
+        _keep(site, page, bodies)
+        return
     site.claim()
     for attempt in range(_ATTEMPTS):
         try:
@@ -90,6 +94,26 @@ def _put(site: Site, page: Page, bodies: Mapping[str, bytes]) -> None:
             if not reason or attempt + 1 == _ATTEMPTS:
                 raise
             take_away(site, error.owner, reason)
+
+
+def _keep(site: Site, page: Page, bodies: Mapping[str, bytes]) -> None:
+    """Have this process serve a page that is stored nowhere.
+
+    :raises StoreError: there is no room for it in memory.
+    """
+    ready = Ready(page, site.settings)
+    for encoding, sent in ready.sent.items():
+        sent.body = bodies.get(encoding) or site.store.read(page, sent.variant)
+        if sent.body is None:
+            raise BlobMissingError(f"{page.key}: its {encoding} body is not stored.")
+    site.revocations.follow()
+    ready.take(site.revocations.of(page))
+    ready.revision = site.coordination.revision()
+    if not site.memory.put(page.key, ready):
+        raise StoreError(
+            f"{page.key}: {site.output} cannot be written, and PRERENDER_MEMORY_BYTES "
+            f"({site.settings.memory_bytes}) has no room for {ready.weight} bytes"
+        )
 
 
 def _why_it_goes(site: Site, page: Page, key: str) -> str:
