@@ -6,6 +6,8 @@ builds neither count nor go.
 
 from __future__ import annotations
 
+import math
+
 from . import signals
 from .errors import BudgetError
 from .errors import StoreError
@@ -17,6 +19,10 @@ from .stores.base import Budget
 _NOTE_SECONDS = 60.0
 _NOTED = 10_000
 _REST_SECONDS = 3600.0
+#: From here on a page has to be asked for twice within so many seconds: whoever asks for every URL
+#: once, as crawlers do, drives out nothing that is wanted.
+_FULL = 0.8
+_TWICE_SECONDS = 600.0
 
 
 def check_size(site: Site, mark: Mark, page: Page) -> None:
@@ -30,6 +36,24 @@ def check_size(site: Site, mark: Mark, page: Page) -> None:
     limit = site.settings.max_bytes
     if page.size > limit:
         raise BudgetError(f"{page.key}: {page.size} bytes, PRERENDER_MAX_BYTES allows {limit}")
+
+
+def is_admitted(site: Site, mark: Mark, rule: str, key: str) -> bool:
+    """Whether a first visit may bring its page: at the second visit only where there is not much
+    room left.
+
+    :raises StoreError: the store cannot be read.
+    """
+    pages, size = site.store.visits(rule)
+    if pages < _FULL * mark.max_pages and size < _FULL * site.settings.max_bytes:
+        return True
+    now, seen = site.clock(), site.asked_once
+    if 0 <= now - seen.pop(key, -math.inf) <= _TWICE_SECONDS or site.store.get(key) is not None:
+        return True
+    if len(seen) >= _NOTED:
+        seen.clear()
+    seen[key] = now
+    return False
 
 
 def make_room(site: Site, mark: Mark, page: Page) -> bool:

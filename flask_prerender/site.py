@@ -87,12 +87,16 @@ class Site:
         self.coordination = coordination(self.path)
         self.store = open_store(self.path)
         self.memory: Memory[t.Any] = Memory(settings.memory_bytes)
-        self.flights = _flights(settings)
+        self.flights: Flights[t.Any] = Flights(
+            settings.max_renders, settings.timeout + GRACE_SECONDS
+        )
         self.revocations = Revocations(self.coordination)
         #: Keys whose response was not stored, and until when nobody need try again.
         self.unstorable: dict[str, tuple[float, str]] = {}
-        #: When pages of first visits were served, for the store to learn at times.
+        #: When pages of first visits were served, for the store to learn at times; and when those
+        #: for which there is little room were asked for.
         self.asked_for: dict[str, float] = {}
+        self.asked_once: dict[str, float] = {}
         self.note_again_at = clock() + 60.0
         #: Called in a forked child, by rooms above this one that have threads.
         self.renewals: list[Callable[[], None]] = []
@@ -272,10 +276,6 @@ def site_of(app: Flask) -> Site:
             "prerender.init_app(app) in your factory."
         )
     return site
-
-
-def _flights(settings: Settings) -> Flights[t.Any]:
-    return Flights(settings.max_renders, settings.timeout + GRACE_SECONDS)
 
 
 def _refuse_shared(app: Flask, settings: Settings, path: Path) -> None:

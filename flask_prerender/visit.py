@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
+from .budgets import is_admitted
 from .claims import Claim
 from .errors import PrerenderError
 from .errors import StoreError
@@ -116,6 +117,9 @@ def _claim_and_publish(site: Site, key: str, since: float) -> Outcome:
         return remember(site, Outcome(key, "", "", "failed", "tags", str(error)))
     if target is None:
         return remember(site, Outcome(key, "", "", "refused", "route", "no marked route has it"))
+    if not is_admitted(site, target.mark, target.rule, key):
+        detail = "there is little room: it is stored at its second visit"
+        return Outcome(key, target.endpoint, target.rule, "refused", "budget", detail)
     deadline = time.monotonic() + site.settings.wait
     is_purged, was_held = _is_purged(site, key), False
     while True:

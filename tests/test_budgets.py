@@ -128,7 +128,7 @@ def a_flood_of_pages_stays_within_the_budgets(
         if number == 0:
             before = memory_in_use()
         name = "small" if number % 2 else "large"
-        assert wsgi_get(app, f"/{name}/{os.urandom(4).hex()}-{number}").status == 200
+        assert bring(wsgi_get, app, f"/{name}/{os.urandom(4).hex()}-{number}").status == 200
         if number % 1000 == 999:
             most_bytes = max(most_bytes, site.store.visits("/large/<name>")[1])
     grown = memory_in_use() - before
@@ -201,6 +201,59 @@ def source(answer: Answer) -> str:
     return (answer.get("Cache-Status") or "").removeprefix("flask-prerender; ")
 
 
+def bring(wsgi_get: Callable[..., Answer], app: Flask, *paths: str) -> Answer:
+    """Visit pages, those for which there is little room twice, and return the last answer."""
+    for path in paths:
+        answer = wsgi_get(app, path)
+        if source(answer) == "fwd=uri-miss; detail=budget":
+            answer = wsgi_get(app, path)
+    return answer
+
+
+def test_where_there_is_little_room_a_page_comes_at_its_second_visit(make_app, wsgi_get, clock):
+    app = make_app({"PRERENDER_MAX_PAGES": 5})
+    made = slugs(app)
+    for path in ("/a", "/b", "/c", "/d"):
+        assert source(wsgi_get(app, path)) == "fwd=uri-miss; stored"
+    for number in range(100):  # a crawler that asks for everything once
+        answer = wsgi_get(app, f"/{number}")
+        assert (answer.status, source(answer)) == (200, "fwd=uri-miss; detail=budget")
+    assert stored(app) == ["/a", "/b", "/c", "/d"]
+    assert made == ["a", "b", "c", "d"]
+    clock.forward(600)
+    assert source(wsgi_get(app, "/7")) == "fwd=uri-miss; stored"
+    clock.forward(0.1)
+    assert source(wsgi_get(app, "/8")) == "fwd=uri-miss; detail=budget"
+    assert source(wsgi_get(app, "/8")) == "fwd=uri-miss; stored"
+    assert len(stored(app)) == 5
+
+
+def test_little_room_in_bytes_counts_as_well(make_app, wsgi_get):
+    app = make_app({"PRERENDER_MAX_BYTES": 5000, "PRERENDER_COMPRESS": False})
+    slugs(app)
+    for path in ("/a", "/b", "/c", "/d"):
+        assert source(wsgi_get(app, path)) == "fwd=uri-miss; stored"
+    assert source(wsgi_get(app, "/e")) == "fwd=uri-miss; detail=budget"
+    assert source(wsgi_get(app, "/e")) == "fwd=uri-miss; stored"
+
+
+def test_a_page_that_is_there_is_made_anew_at_once_however_little_room(make_app, wsgi_get, clock):
+    app = make_app({"PRERENDER_MAX_PAGES": 1})
+    slugs(app, revalidate=10, expire=20)
+    wsgi_get(app, "/a")
+    clock.forward(20)
+    assert source(wsgi_get(app, "/a")) == "fwd=stale; stored"
+
+
+def test_what_was_asked_for_once_is_not_kept_in_mind_for_ever(make_app, wsgi_get, monkeypatch):
+    monkeypatch.setattr(budgets, "_NOTED", 10)
+    app = make_app({"PRERENDER_MAX_PAGES": 1})
+    slugs(app)
+    for number in range(100):
+        wsgi_get(app, f"/{number}")
+    assert len(app.extensions["prerender"].asked_once) <= 10
+
+
 def test_the_page_that_was_not_asked_for_longest_makes_room(make_app, wsgi_get, clock):
     app = make_app({"PRERENDER_MAX_PAGES": 3})
     slugs(app)
@@ -212,12 +265,12 @@ def test_the_page_that_was_not_asked_for_longest_makes_room(make_app, wsgi_get, 
     signals.page_evicted.connect(note, sender=app)
     for path in ("/a", "/b", "/c", "/a", "/d"):
         clock.forward(1)
-        wsgi_get(app, path)
+        bring(wsgi_get, app, path)
     assert stored(app) == ["/a", "/c", "/d"]
     assert evicted == [("/b", "pages")]
     assert app.extensions["prerender"].memory.get("/b") is None
     assert source(wsgi_get(app, "/a")) == "hit"
-    assert source(wsgi_get(app, "/b")) == "fwd=uri-miss; stored"
+    assert source(bring(wsgi_get, app, "/b")) == "fwd=uri-miss; stored"
     assert evicted == [("/b", "pages"), ("/c", "pages")]
 
 
@@ -230,8 +283,7 @@ def test_a_mark_has_a_budget_of_its_own(make_app, wsgi_get):
     def other(name):
         return name
 
-    for path in ("/a", "/other/a", "/b", "/other/b", "/c"):
-        wsgi_get(app, path)
+    bring(wsgi_get, app, "/a", "/other/a", "/b", "/other/b", "/c")
     assert stored(app) == ["/b", "/c", "/other/b"]
 
 
@@ -250,10 +302,9 @@ def test_bytes_are_counted_over_all_routes(make_app, wsgi_get):
     def other(name):
         return name * 1500
 
-    for path in ("/a", "/b", "/c", "/other/a"):
-        wsgi_get(app, path)
+    bring(wsgi_get, app, "/a", "/b", "/c", "/other/a")
     assert stored(app) == ["/b", "/c", "/other/a"]
-    wsgi_get(app, "/other/b")
+    bring(wsgi_get, app, "/other/b")
     assert stored(app) == ["/other/a", "/other/b"]
 
 
@@ -318,8 +369,7 @@ def test_pages_of_builds_neither_count_nor_go(make_app, wsgi_get):
     app = make_app({"PRERENDER_MAX_PAGES": 1, "PRERENDER_MAX_BYTES": 1000})
     slugs(app, params=[{"name": name} for name in ("x-1001", "y", "z")])
     assert generate(app).is_good
-    for path in ("/y", "/a", "/b"):
-        wsgi_get(app, path)
+    bring(wsgi_get, app, "/y", "/a", "/b")
     assert stored(app) == ["/b", "/x-1001", "/y", "/z"]
 
 
@@ -332,7 +382,7 @@ def test_a_build_makes_a_page_of_a_visit_its_own(make_app, wsgi_get):
     assert generate(app).is_good
     wsgi_get(app, "/b")
     assert stored(app) == ["/a", "/b"]
-    wsgi_get(app, "/c")
+    bring(wsgi_get, app, "/c")
     assert stored(app) == ["/a", "/c"]
 
 
@@ -367,9 +417,9 @@ def test_what_only_another_process_is_asked_for_is_not_evicted(make_app, wsgi_ge
     clock.forward(60)
     wsgi_get(other, "/a")
     wait_for_our_threads()
-    wsgi_get(busy, "/c")
+    bring(wsgi_get, busy, "/c")
     assert stored(busy) == ["/a", "/c"]
-    assert source(wsgi_get(other, "/b")) == "fwd=uri-miss; stored"
+    assert source(bring(wsgi_get, other, "/b")) == "fwd=uri-miss; stored"
 
 
 def test_the_page_that_somebody_waits_for_is_the_last_to_go(make_app, wsgi_get, clock):
@@ -383,7 +433,7 @@ def test_the_page_that_somebody_waits_for_is_the_last_to_go(make_app, wsgi_get, 
     app = make_app({"PRERENDER_MAX_PAGES": 1}, store=Busy())
     slugs(app)
     wsgi_get(app, "/a")
-    assert source(wsgi_get(app, "/b")) == "fwd=uri-miss; stored"
+    assert source(bring(wsgi_get, app, "/b")) == "fwd=uri-miss; stored"
     assert stored(app) == ["/b"]
 
 
@@ -430,8 +480,8 @@ def test_an_evicted_page_is_gone_for_every_process(make_app, wsgi_get, clock):
     made = [slugs(app) for app in (first, second)]
     wsgi_get(first, "/a")
     assert source(wsgi_get(second, "/a")) == "hit"
-    wsgi_get(first, "/b")
-    assert source(wsgi_get(second, "/a")) == "fwd=uri-miss; stored"
+    bring(wsgi_get, first, "/b")
+    assert source(bring(wsgi_get, second, "/a")) == "fwd=uri-miss; stored"
     assert made == [["a", "b"], ["a"]]
 
 
@@ -455,8 +505,7 @@ def test_a_store_that_cannot_make_room_serves_on(make_app, wsgi_get, caplog):
 
     app = make_app({"PRERENDER_MAX_PAGES": 1}, store=Full())
     slugs(app)
-    wsgi_get(app, "/a")
-    answer = wsgi_get(app, "/b")
+    answer = bring(wsgi_get, app, "/a", "/b")
     assert (answer.status, source(answer)) == (200, "fwd=uri-miss; stored")
     assert "there is no room for /b: it is locked" in caplog.text
 
