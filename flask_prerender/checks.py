@@ -113,6 +113,11 @@ def tokens(value: Any) -> tuple[str, ...]:
                 "a token has 32 characters at least; make one with "
                 "python -c 'import secrets; print(secrets.token_urlsafe(32))'"
             )
+        if not re.fullmatch(r"[!-~]+", token):
+            raise ValueError(
+                "a token has no spaces, line breaks or letters beyond ASCII: such a one cannot be "
+                "sent. Was it read from a file, with the end of the line?"
+            )
     return every
 
 

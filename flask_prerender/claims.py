@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextlib import suppress
 from dataclasses import dataclass
+from dataclasses import replace
 
 from .coordination.base import Lease
 from .coordination.base import Streak
@@ -23,10 +24,14 @@ LONGEST_REST = _LAST_REST * (1 + _SPREAD)
 
 @dataclass(slots=True, eq=False)
 class Claim:
-    """A lease in use. Set `streak` before the end when the work failed, and the key rests."""
+    """A lease in use. Set `streak` before the end when the work failed, and the key rests.
+
+    :ivar revision: the one that stood before the work began.
+    """
 
     lease: Lease
     since: float
+    revision: int
     streak: Streak | None = None
 
     @property
@@ -66,7 +71,7 @@ class Claims:
         if lease is None:
             yield None
             return
-        claim = Claim(lease, site.clock())
+        claim = Claim(lease, site.clock(), site.coordination.revision())
         with self._changed:
             self._held.add(claim)
             self._watch()
@@ -77,8 +82,9 @@ class Claims:
                 self._held.discard(claim)
                 self._changed.notify()
             # A claim that cannot be released ends by itself.
+            streak = claim.streak and replace(claim.streak, revision=claim.revision)
             with suppress(StoreError):
-                site.coordination.release(claim.lease, claim.streak)
+                site.coordination.release(claim.lease, streak)
 
     @contextmanager
     def _unwritten(self, key: str) -> Iterator[Claim]:
@@ -86,7 +92,8 @@ class Claims:
         each makes its own page."""
         site, now = self._site, self._site.clock()
         failures = self._failures.pop(key, 0)
-        claim = Claim(Lease(key, site.coordination.token(), now + LEASE_SECONDS, failures), now)
+        lease = Lease(key, site.coordination.token(), now + LEASE_SECONDS, failures)
+        claim = Claim(lease, now, site.coordination.revision())
         yield claim
         if claim.streak is not None and len(self._failures) < _FAILURES:
             self._failures[key] = claim.streak.failures

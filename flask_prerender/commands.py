@@ -38,36 +38,39 @@ def _taking(name: str, open_site: Open, *, hard: bool) -> click.Command:
     )
 
     @click.command(name, help=text)
-    @click.argument("paths", nargs=-1, metavar="[PATH]...")
-    @click.option("--tag", "tags", multiple=True, help="Pages with this tag.")
-    @click.option("--endpoint", "endpoints", multiple=True, help="Pages of this endpoint.")
-    @click.option("--prefix", "prefixes", multiple=True, help="Pages at and under this path.")
-    @click.option("--all", "everything", is_flag=True, help="Every page.")
+    @_naming
     @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-    def command(
-        paths: tuple[str, ...],
-        tags: tuple[str, ...],
-        endpoints: tuple[str, ...],
-        prefixes: tuple[str, ...],
-        everything: bool,
-        as_json: bool,
-    ) -> None:
-        if not (paths or tags or endpoints or prefixes or everything):
-            raise click.UsageError("Name a path, --tag, --endpoint, --prefix, or --all.")
-        taken = take_back(
-            open_site(),
-            hard=hard,
-            paths=paths,
-            prefixes=prefixes,
-            endpoints=[(endpoint, None) for endpoint in endpoints],
-            tags=tags,
-            everything=everything,
-        )
+    def command(as_json: bool, **given: Any) -> None:
+        named = _named(given)
+        taken = take_back(open_site(), hard=hard, **named)
         _show(taken, as_json)
         if taken.refused or taken.unknown:
             raise click.exceptions.Exit(1)
 
     return command
+
+
+def _naming(command: Callable[..., None]) -> Callable[..., None]:
+    """Add what names pages."""
+    for option in (
+        click.option("--all", "everything", is_flag=True, help="Every page."),
+        click.option("--prefix", "prefixes", multiple=True, help="Pages at and under this path."),
+        click.option("--endpoint", "endpoints", multiple=True, help="Pages of this endpoint."),
+        click.option("--tag", "tags", multiple=True, help="Pages with this tag."),
+        click.argument("paths", nargs=-1, metavar="[PATH]..."),
+    ):
+        command = option(command)
+    return command
+
+
+def _named(given: dict[str, Any]) -> dict[str, Any]:
+    """Return what was named as the rooms below take it.
+
+    :raises UsageError: nothing was.
+    """
+    if not any(given.values()):
+        raise click.UsageError("Name a path, --tag, --endpoint, --prefix, or --all.")
+    return {**given, "endpoints": [(endpoint, None) for endpoint in given["endpoints"]]}
 
 
 def _show(taken: Taken, as_json: bool) -> None:
@@ -87,28 +90,23 @@ def _show(taken: Taken, as_json: bool) -> None:
 
 def _refresh(open_site: Open) -> click.Command:
     @click.command("refresh", help="Render pages now, and end when they are new.")
-    @click.argument("paths", nargs=-1, required=True, metavar="PATH...")
+    @_naming
     @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-    def command(paths: tuple[str, ...], as_json: bool) -> None:
+    def command(as_json: bool, **given: Any) -> None:
+        named = _named(given)
         site = open_site()
-        outcomes = refresh(site, site.regenerator, paths)
-        facts: list[dict[str, Any]] = [
-            {
-                "path": one.key,
-                "result": one.result,
-                "reason": one.reason,
-                "detail": one.detail,
-                "where": one.where,
-            }
-            for one in outcomes
-        ]
-        if as_json:
-            click.echo(json.dumps(facts, indent=2))
-        else:
-            for one in outcomes:
+        facts: list[dict[str, str]] = []
+        is_good = True
+        for one in refresh(site, site.regenerator, **named):
+            is_good &= one.is_stored
+            fact = {"path": one.key, "result": one.result, "reason": one.reason}
+            facts.append({**fact, "detail": one.detail, "where": one.where})
+            if not as_json:
                 text = f"{one.result}: {one.key} {one.reason} {one.detail} {one.where}"
                 click.echo(text.rstrip(), err=not one.is_stored)
-        if not all(one.is_stored for one in outcomes):
+        if as_json:
+            click.echo(json.dumps(facts, indent=2))
+        if not is_good:
             raise click.exceptions.Exit(1)
 
     return command
@@ -119,8 +117,15 @@ def _why(open_site: Open) -> click.Command:
     @click.argument("url")
     @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
     @click.option("--no-render", is_flag=True, help="Do not render the page to see what comes.")
-    def command(url: str, as_json: bool, no_render: bool) -> None:
-        facts = explain(open_site(), url, try_it=not no_render)
+    @click.option(
+        "--header",
+        "headers",
+        multiple=True,
+        metavar="'NAME: VALUE'",
+        help="A header of the request, where pages differ by it.",
+    )
+    def command(url: str, as_json: bool, no_render: bool, headers: tuple[str, ...]) -> None:
+        facts = explain(open_site(), url, _headers(headers), try_it=not no_render)
         if as_json:
             click.echo(json.dumps(facts, indent=2))
             return
@@ -129,3 +134,16 @@ def _why(open_site: Open) -> click.Command:
             click.echo(f"{name.replace('_', ' '):>18}  {'for ever' if shown is None else shown}")
 
     return command
+
+
+def _headers(lines: tuple[str, ...]) -> dict[str, str]:
+    """
+    :raises BadParameter: a line is no header.
+    """
+    found = {}
+    for line in lines:
+        name, colon, value = line.partition(":")
+        if not colon or not name.strip():
+            raise click.BadParameter(f"{line!r} is not like 'Accept-Language: de'.")
+        found[name.strip()] = value.strip()
+    return found

@@ -40,7 +40,7 @@ class Database:
     :param root: what may be a symbolic link; nothing below it may.
     :param name: the file below `root`, with forward slashes.
     :param schema: statements that make the tables, run once.
-    :param version: the format; files of a newer one are refused.
+    :param version: the format; files of another one are refused.
     """
 
     def __init__(
@@ -233,11 +233,12 @@ class Database:
 
     def _format(self, connection: sqlite3.Connection) -> int:
         found = int(connection.execute("PRAGMA user_version").fetchone()[0])
-        if found > self._version:
+        if found not in (0, self._version):
+            age = "a newer" if found > self._version else "an earlier"
             raise StoreError(
-                f"{self.path} was written by a newer Flask-Prerender (its format is {found}, this "
-                f"version knows {self._version}). Upgrade Flask-Prerender, or remove "
-                f"{self._root} and build the pages again."
+                f"{self.path} was written by {age} Flask-Prerender (its format is {found}, this "
+                f"version knows {self._version}). Use that one, or remove {self._root} and build "
+                "the pages again."
             )
         return found
 

@@ -6,8 +6,10 @@ tokens.
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 import json
+import re
 import threading
 import typing as t
 
@@ -15,7 +17,10 @@ from flask import Flask
 from flask import request
 from flask import request_started
 from flask import Response
+from werkzeug.exceptions import NotFound
+from werkzeug.exceptions import RequestEntityTooLarge
 
+from .errors import ConfigError
 from .errors import StoreError
 from .revalidate import ask_for
 from .revalidate import take_back
@@ -26,6 +31,9 @@ _ENDPOINTS = frozenset({"flask_prerender_revalidate", "flask_prerender_purge"})
 _BODY_BYTES = 64 * 1024
 _NAMED = 1000
 _CALLS_A_SECOND = 10.0
+_SIGNED = "HMAC-SHA256"
+_SIGNED_SECONDS = 300.0
+_MOMENT = re.compile(r"[0-9]{1,12}(?:\.[0-9]{1,9})?\Z")
 
 
 class Endpoint:
@@ -35,62 +43,120 @@ class Endpoint:
         self._site = site
         self._tokens = [token.encode() for token in site.settings.tokens]
         self._bucket = _Bucket(_CALLS_A_SECOND, site.clock)
+        site.renewals.append(self._bucket.renew)
 
     def install(self, app: Flask) -> None:
         if not self._tokens:
+            if self._site.settings.signed_calls:
+                raise ConfigError(
+                    "PRERENDER_SIGNED_CALLS is without effect: PRERENDER_TOKENS is empty."
+                )
             return
-        path = self._site.settings.endpoint_path
-        for name in ("revalidate", "purge"):
-            view = self._view(hard=name == "purge")
-            endpoint = view.__name__ = f"flask_prerender_{name}"
+        # A rule without a host fits none where hosts are matched.
+        options: dict[str, t.Any] = (
+            {"host": "<flask_prerender_host>"} if app.url_map.host_matching else {}
+        )
+        for verb in ("revalidate", "purge"):
+            path = f"{self._site.settings.endpoint_path}/{verb}"
+            view = self._view(verb, path)
+            endpoint = view.__name__ = f"flask_prerender_{verb}"
             view.__module__ = __name__
-            app.add_url_rule(f"{path}/{name}", endpoint, view, methods=["POST"])
+            app.add_url_rule(path, endpoint, view, methods=["POST"], **options)
         request_started.connect(_exempt, app)
 
-    def _view(self, hard: bool) -> t.Callable[[], Response]:
-        def view() -> Response:
-            return self._answer(hard)
+    def _view(self, verb: str, path: str) -> t.Callable[..., Response]:
+        def view(**values: str) -> Response:
+            if request.environ.get("PATH_INFO") != path:
+                raise NotFound()  # slashes before it, which the URL map overlooks
+            return self._answer(verb)
 
         return view
 
-    def _answer(self, hard: bool) -> Response:
-        status, facts = self._take_back(hard)
+    def _answer(self, verb: str) -> Response:
+        try:
+            status, facts = self._meet(verb)
+        except StoreError as error:
+            self._site.complain("store", "nothing was taken back: %s", error)
+            status, facts = 503, {"error": "the store cannot be written"}
         response = Response(json.dumps(facts), status, mimetype="application/json")
         response.headers["Cache-Control"] = "no-store"
         if status == 401:
-            response.headers["WWW-Authenticate"] = "Bearer"
+            scheme = _SIGNED if self._site.settings.signed_calls else "Bearer"
+            response.headers["WWW-Authenticate"] = scheme
         if status == 429:
             response.headers["Retry-After"] = "1"
         return response
 
-    def _take_back(self, hard: bool) -> tuple[int, dict[str, t.Any]]:
-        if not self._is_allowed():
+    def _meet(self, verb: str) -> tuple[int, dict[str, t.Any]]:
+        """
+        :raises StoreError: nothing can be written.
+        """
+        signature = _read_signature()
+        if not (self._is_timely(signature) if signature else self._has_token()):
             return 401, {"error": "unauthorized"}
+        body = _read_body()
+        if body is None:
+            return 413, {"error": f"the body is larger than {_BODY_BYTES} bytes"}
+        if signature and not self._is_signed(signature, verb, body):
+            return 401, {"error": "unauthorized"}
+        # After who calls is known, or strangers could use up what the owner needs.
         if not self._bucket.take():
             return 429, {"error": "too many calls"}
-        if (request.content_length or 0) > _BODY_BYTES:
-            return 413, {"error": f"the body is larger than {_BODY_BYTES} bytes"}
-        # Without a length the body may be endless: read one byte more than is allowed.
-        body = request.stream.read(_BODY_BYTES + 1)
-        if len(body) > _BODY_BYTES:
-            return 413, {"error": f"the body is larger than {_BODY_BYTES} bytes"}
+        if signature and not self._is_first(signature):
+            self._bucket.put_back()  # whoever sends again what they overheard is a stranger too
+            return 401, {"error": "unauthorized"}
         wanted = _parse(body)
         if isinstance(wanted, str):
             return 422, {"error": wanted}
-        try:
-            taken: Taken = take_back(self._site, hard=hard, **wanted)
-        except StoreError as error:
-            self._site.complain("store", "nothing was taken back: %s", error)
-            return 503, {"error": "the store cannot be written"}
+        taken: Taken = take_back(self._site, hard=verb == "purge", **wanted)
         ask_for(self._site.regenerator, taken)
         return 200, taken.to_dict()
 
-    def _is_allowed(self) -> bool:
+    def _has_token(self) -> bool:
         kind, _, given = request.headers.get("Authorization", "").partition(" ")
         offered = given.strip().encode("utf-8", "replace")
         # Every token is compared, so that the time says nothing about which was near.
         found = [hmac.compare_digest(offered, token) for token in self._tokens]
-        return kind.lower() == "bearer" and any(found)
+        return kind.lower() == "bearer" and any(found) and not self._site.settings.signed_calls
+
+    def _is_timely(self, signature: tuple[str, str]) -> bool:
+        moment = signature[0]
+        if not _MOMENT.match(moment):
+            return False
+        return abs(self._site.clock() - float(moment)) <= _SIGNED_SECONDS
+
+    def _is_signed(self, signature: tuple[str, str], verb: str, body: bytes) -> bool:
+        moment, given = signature
+        signed = f"{moment} {verb} ".encode() + body
+        offered = given.encode("utf-8", "replace")
+        made = [hmac.new(token, signed, hashlib.sha256).hexdigest() for token in self._tokens]
+        found = [hmac.compare_digest(offered, one.encode()) for one in made]
+        return any(found)
+
+    def _is_first(self, signature: tuple[str, str]) -> bool:
+        """Return whether nobody, in any process of the host, sent this call before."""
+        moment, given = signature
+        until = float(moment) + _SIGNED_SECONDS
+        return self._site.coordination.once(given, until, self._site.clock())
+
+
+def _read_signature() -> tuple[str, str] | None:
+    """Return the moment of a signed call and its signature, ``None`` for one that is not signed."""
+    kind, _, given = request.headers.get("Authorization", "").partition(" ")
+    if kind.upper() != _SIGNED:
+        return None
+    moment, _, signature = given.strip().partition(":")
+    return moment, signature
+
+
+def _read_body() -> bytes | None:
+    """Return the body, ``None`` when it is too large, or has no end."""
+    request.max_content_length = _BODY_BYTES + 1  # whatever the app allows elsewhere
+    try:
+        body = request.get_data()
+    except RequestEntityTooLarge:
+        return None
+    return body if len(body) <= _BODY_BYTES else None
 
 
 def _parse(body: bytes) -> dict[str, t.Any] | str:
@@ -137,6 +203,10 @@ class _Bucket:
         self._clock = clock
         self._left = rate
         self._at = clock()
+        self.renew()
+
+    def renew(self) -> None:
+        """Begin with a lock of its own in a forked child."""
         self._lock = threading.Lock()
 
     def take(self) -> bool:
@@ -148,3 +218,7 @@ class _Bucket:
                 return False
             self._left -= 1
             return True
+
+    def put_back(self) -> None:
+        with self._lock:
+            self._left = min(self._rate, self._left + 1)

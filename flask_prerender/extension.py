@@ -211,14 +211,18 @@ class Prerender:
     ) -> Taken:
         """Take pages back softly: they are stale, served on, and made new.
 
-        :param paths: URL paths; every query of such a page is meant.
+        :param paths: URL paths, or URLs of the site; every query of such a page is meant. Where
+            pages differ by host, ``//host/path``.
         :param endpoint: all pages of an endpoint, or, with `values`, one URL of it.
         :param prefix: all pages at and under a path.
         :param tag: one tag, or several: those of the marks, or implicit ones such as
             ``"blueprint:blog"`` and ``"template:base.html"``.
         :raises StoreError: it cannot be written.
         """
-        return self._take_back(False, paths, endpoint, values, prefix, tag, everything)
+        site, named = current_site(), _named(paths, endpoint, values, prefix, tag, everything)
+        taken = take_back(site, hard=False, **named)
+        ask_for(site.regenerator, taken)
+        return taken
 
     def purge(
         self,
@@ -234,15 +238,25 @@ class Prerender:
 
         :raises StoreError: it cannot be written.
         """
-        return self._take_back(True, paths, endpoint, values, prefix, tag, everything)
+        named = _named(paths, endpoint, values, prefix, tag, everything)
+        return take_back(current_site(), hard=True, **named)
 
-    def refresh(self, *paths: str) -> list[Outcome]:
-        """Render pages now, and return when they are new.
+    def refresh(
+        self,
+        *paths: str,
+        endpoint: str | None = None,
+        values: Mapping[str, t.Any] | None = None,
+        prefix: str | None = None,
+        tag: str | Iterable[str] = (),
+        everything: bool = False,
+    ) -> list[Outcome]:
+        """Render pages now, and return when they are new. The parameters are those of
+        :meth:`revalidate`; a path need not be stored yet, by the others stored pages are meant.
 
         :raises StoreError: the store cannot be used.
         """
-        site = current_site()
-        return refresh(site, site.regenerator, paths)
+        site, named = current_site(), _named(paths, endpoint, values, prefix, tag, everything)
+        return list(refresh(site, site.regenerator, **named))
 
     def revalidate_after(self, seconds: float | None) -> None:
         """Say, in a view, for how long the page that it renders is fresh. The shortest span that is
@@ -258,25 +272,21 @@ class Prerender:
         """Add tags, in a view, to the page that it renders; outside a render this does nothing."""
         chosen.add_tags(*tags)
 
-    def _take_back(
-        self,
-        hard: bool,
-        paths: Iterable[str],
-        endpoint: str | None,
-        values: Mapping[str, t.Any] | None,
-        prefix: str | None,
-        tag: str | Iterable[str],
-        everything: bool,
-    ) -> Taken:
-        site = current_site()
-        taken = take_back(
-            site,
-            hard=hard,
-            paths=paths,
-            prefixes=[prefix] if prefix else [],
-            endpoints=[(endpoint, values)] if endpoint else [],
-            tags=[tag] if isinstance(tag, str) else tag,
-            everything=everything,
-        )
-        ask_for(site.regenerator, taken)
-        return taken
+
+def _named(
+    paths: Iterable[str],
+    endpoint: str | None,
+    values: Mapping[str, t.Any] | None,
+    prefix: str | None,
+    tag: str | Iterable[str],
+    everything: bool,
+) -> dict[str, t.Any]:
+    if values and not endpoint:
+        raise TypeError("values= are the arguments of an endpoint: name it with endpoint=.")
+    return {
+        "paths": paths,
+        "prefixes": [] if prefix is None else [prefix],
+        "endpoints": [] if endpoint is None else [(endpoint, values)],
+        "tags": [tag] if isinstance(tag, str) else tag,
+        "everything": everything,
+    }

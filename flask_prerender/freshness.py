@@ -24,7 +24,6 @@ WITH_EXPLICIT = frozenset({203, 300, 301, 308, 404, 410})
 
 #: RFC 9111, section 1.2.2: the greatest number of seconds a cache has to count.
 _MOST_SECONDS = 2**31
-_HEURISTIC_SHARE = 0.1
 
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+\Z")
 _PARTS = re.compile(r'(?:[^,"]|"(?:[^"\\]|\\.)*"?)+')
@@ -41,7 +40,6 @@ class Terms:
     :ivar if_error: for how long after that it may be served when making it new fails.
     :ivar is_strict: it must not be served stale, whatever a client would take.
     :ivar is_shared: it may answer a request that has an ``Authorization`` (section 3.5).
-    :ivar is_explicit: the lifetime was sent, not guessed.
     :ivar etag, last_modified: the validators as they were sent, or ``""``.
     :ivar date: when it was made, as an HTTP date, or ``""``.
     """
@@ -52,7 +50,6 @@ class Terms:
     if_error: float
     is_strict: bool
     is_shared: bool
-    is_explicit: bool
     etag: str
     last_modified: str
     date: str
@@ -66,7 +63,7 @@ class Terms:
         return asdict(self)
 
 
-def read_terms(status: int, headers: Headers, now: float, delay: float) -> Terms | str:
+def read_terms(headers: Headers, now: float, delay: float) -> Terms | str:
     """Return the terms of a response, or why it may not be stored: ``"private"``, ``"no-store"``,
     or ``"freshness"``.
 
@@ -78,12 +75,11 @@ def read_terms(status: int, headers: Headers, now: float, delay: float) -> Terms
     if "private" in said:
         return "private"
     etag, last_modified = first(headers, "etag"), first(headers, "last-modified")
-    modified = read_date(last_modified, now)
-    if modified is None:
+    if read_date(last_modified, now) is None:
         last_modified = ""
     date = read_date(first(headers, "date"), now)
     made = now if date is None else date
-    lifetime, is_explicit = _lifetime(status, headers, said, is_targeted, made, modified, now)
+    lifetime = _lifetime(headers, said, is_targeted, made, now)
     age = max(now - made, _age(headers) + delay, 0.0)
     if lifetime is None or (lifetime <= age and not (etag or last_modified)):
         return "freshness"
@@ -96,7 +92,6 @@ def read_terms(status: int, headers: Headers, now: float, delay: float) -> Terms
         # Section 5.2.2.10: s-maxage by itself means proxy-revalidate.
         is_strict=is_strict or "s-maxage" in said,
         is_shared=not {"public", "must-revalidate", "s-maxage"}.isdisjoint(said),
-        is_explicit=is_explicit,
         etag=etag,
         last_modified=last_modified,
         date=first(headers, "date") if date is not None else "",
@@ -139,33 +134,26 @@ def seconds(said: Directives, name: str) -> float | None:
 def _directives(headers: Headers) -> tuple[Directives, bool]:
     """Return the directives that are for us, and whether they came in ``CDN-Cache-Control``."""
     targeted = structured(", ".join(values(headers, "cdn-cache-control")))
-    if targeted:
+    if targeted is not None:
         return targeted, True
     return directives(values(headers, "cache-control")), False
 
 
 def _lifetime(
-    status: int,
-    headers: Headers,
-    said: Directives,
-    is_targeted: bool,
-    made: float,
-    modified: float | None,
-    now: float,
-) -> tuple[float | None, bool]:
-    """Return for how long a response is fresh, and whether it says so itself (section 4.2.1)."""
+    headers: Headers, said: Directives, is_targeted: bool, made: float, now: float
+) -> float | None:
+    """Return for how long a response says it is fresh, or ``None`` (section 4.2.1). Nothing is
+    guessed from ``Last-Modified``: a view that says nothing of it wants nothing stored."""
     if "no-cache" in said:
-        return 0.0, True
+        return 0.0
     for name in ("s-maxage", "max-age"):
         if name in said:
-            return seconds(said, name), True
+            return seconds(said, name)
     # Section 2.1 of RFC 9213: CDN-Cache-Control stands in the place of Expires as well.
     if not is_targeted and values(headers, "expires"):
         moment = read_date(first(headers, "expires"), now)
-        return (0.0 if moment is None else max(0.0, moment - made)), True
-    if modified is not None and (status in (200, *WITH_EXPLICIT) or "public" in said):
-        return max(0.0, made - modified) * _HEURISTIC_SHARE, False
-    return None, False
+        return 0.0 if moment is None else max(0.0, moment - made)
+    return None
 
 
 def _age(headers: Headers) -> float:
@@ -174,7 +162,8 @@ def _age(headers: Headers) -> float:
     return float(min(int(text[:20]), _MOST_SECONDS)) if _DIGITS.match(text) else 0.0
 
 
-# Structured fields (RFC 8941), as far as CDN-Cache-Control uses them: a dictionary of bare items.
+# Structured fields (RFC 8941), as far as CDN-Cache-Control uses them: a dictionary. Lists of items
+# are read over; no directive has one.
 
 _BARE = re.compile(
     r'-?[0-9]{1,12}\.[0-9]{1,3}|-?[0-9]{1,15}|"(?:[\x20\x21\x23-\x5b\x5d-\x7e]|\\["\\])*"'
@@ -182,54 +171,70 @@ _BARE = re.compile(
 )
 _KEY = re.compile(r"[a-z*][a-z0-9_.*-]*")
 _COMMA = re.compile(r"[ \t]*,[ \t]*(?=[^\s])")
+_SPACES = re.compile(r" *")
 
 
-def structured(text: str) -> Directives:
-    """Read ``CDN-Cache-Control``: empty when it is not a valid dictionary, and is to be ignored."""
+class _InvalidError(ValueError):
+    """The text is no dictionary."""
+
+
+def structured(text: str) -> Directives | None:
+    """Read ``CDN-Cache-Control``: ``None`` when it is empty or not a valid dictionary, and is to
+    be ignored."""
     found: Directives = {}
     text = text.strip(" ")
     at = 0
-    while at < len(text):
-        name = _KEY.match(text, at)
-        if name is None:
-            return {}
-        at, value = _value(text, name.end())
-        if at < 0:
-            return {}
-        at = _parameters(text, at)
-        found.pop(name[0], None)
-        if value != "?0":
-            found[name[0]] = value
-        if at == len(text):
-            break
-        comma = _COMMA.match(text, at) if at > 0 else None
-        if comma is None:
-            return {}
-        at = comma.end()
-    return found
+    try:
+        while at < len(text):
+            name = _match(_KEY, text, at)
+            at, value = _value(text, at + len(name))
+            at = _parameters(text, at)
+            found.pop(name, None)
+            if value != "?0":
+                found[name] = value
+            if at < len(text):
+                at += len(_match(_COMMA, text, at))
+    except _InvalidError:
+        return None
+    return found if text else None
+
+
+def _match(form: re.Pattern[str], text: str, at: int) -> str:
+    found = form.match(text, at)
+    if found is None:
+        raise _InvalidError
+    return found[0]
 
 
 def _value(text: str, at: int) -> tuple[int, str | None]:
+    """Return where the value of a member ends, and what it is; ``None`` for true."""
     if text[at : at + 1] != "=":
         return at, None
-    item = _BARE.match(text, at + 1)
-    if item is None:
-        return -1, None
-    return item.end(), None if item[0] == "?1" else item[0]
+    if text[at + 1 : at + 2] == "(":
+        return _list(text, at + 2)
+    item = _match(_BARE, text, at + 1)
+    return at + 1 + len(item), None if item == "?1" else item
+
+
+def _list(text: str, at: int) -> tuple[int, str]:
+    start = at - 1
+    while True:
+        at += len(_match(_SPACES, text, at))
+        if text[at : at + 1] == ")":
+            return at + 1, text[start : at + 1]
+        at = _parameters(text, at + len(_match(_BARE, text, at)))
+        if text[at : at + 1] not in (" ", ")"):
+            raise _InvalidError
 
 
 def _parameters(text: str, at: int) -> int:
     """Return where the parameters of an item end; they mean nothing here."""
     while text[at : at + 1] == ";":
-        at += 1
-        while text[at : at + 1] == " ":
-            at += 1
-        name = _KEY.match(text, at)
-        if name is None:
-            return -1
-        at, _ = _value(text, name.end())
-        if at < 0:
-            return -1
+        at += 1 + len(_match(_SPACES, text, at + 1))
+        at += len(_match(_KEY, text, at))
+        if text[at : at + 2] == "=(":  # a parameter is never a list
+            raise _InvalidError
+        at, _ = _value(text, at)
     return at
 
 

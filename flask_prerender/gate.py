@@ -117,9 +117,7 @@ def _status(site: Site, done: Render, mark: Mark) -> Verdict:
     if done.status in mark.statuses:
         return _YES
     if mark.respects and done.status in WITH_EXPLICIT:
-        terms = terms_of(site, done)
-        if isinstance(terms, str) or terms.is_explicit:
-            return _YES
+        return _YES  # if it says for how long it is fresh, which is asked below
     location = next((v for n, v in done.headers if n.lower() == "location"), "")
     detail = f"{done.status} to {location}" if location else str(done.status)
     return Verdict(
@@ -147,7 +145,7 @@ def _personal(site: Site, done: Render, mark: Mark) -> Verdict:
 def terms_of(site: Site, done: Render) -> Terms | str:
     """Return under which terms a response may be stored in respect mode, or why it may not be."""
     if done.terms is None:
-        done.terms = read_terms(done.status, done.headers, site.clock(), done.duration)
+        done.terms = read_terms(done.headers, site.clock(), done.duration)
     return done.terms
 
 

@@ -162,6 +162,7 @@ class Build:
             site.claim()
             site.store.sweep()
             number = site.store.next_build()
+            site.coordination.next_token()  # what others began before is older than its pages
             signals.send(signals.generate_started, site.app, total=report.total)
             try:
                 yield from self._publish(number)
@@ -238,13 +239,12 @@ class Build:
             style=site.style,
             base_url=site.base_url,
         )
-        if site.settings.sitemap and site.has_public_url and not self._has_own_sitemap():
+        has_own = (
+            site.store.get("/sitemap.xml") is not None
+        )  # a page, and written where ours would be
+        if site.settings.sitemap and site.has_public_url and not has_own:
             pages = site.store.pages()
             self.report.sitemaps = sitemap.write(site.public, pages, base_url=site.base_url)
-
-    def _has_own_sitemap(self) -> bool:
-        """Whether the site has a page that is written where ours would be."""
-        return self._site.store.get("/sitemap.xml") is not None
 
     def _prune(self, number: int) -> int:
         """Remove pages of earlier builds that no route lists any more, and pages of first visits

@@ -17,6 +17,8 @@ from werkzeug.sansio.utils import host_is_trusted
 
 from .errors import PrerenderError
 from .marks import Mark
+from .options import EVERY
+from .page import is_same_anew
 from .page import make_key
 from .page import path_key
 from .render import current_render
@@ -29,11 +31,17 @@ from .serve import Server
 from .serve import tell
 from .site import Site
 from .start import start
+from .typed import canonical_path
+from .typed import sort_query
 from .unsafe import after_unsafe
 from .variants import Admission
 from .visit import PASSING
 from .visit import visit
 
+#: Request headers for whose sake the app answers what others get from the store.
+_DEPENDS = {"authorization": "Authorization", "visitors": "User-Agent"}
+#: So many pages that each ask for the next one are a loop, though their paths differ.
+_DEEP = 4
 _SITEMAP = re.compile(r"/sitemap(?:-[0-9]+)?\.xml\Z")
 
 
@@ -98,6 +106,8 @@ class Hook:
         key = None if reason else self._key(current, mark)
         if key is None:
             self._forward(_bypassed(environ, reason))
+            if reason in _DEPENDS:
+                after_this_request(lambda response: _keep_apart(response, reason))
             return None
         if mark.respects:
             return self._respect(current, mark, key)
@@ -122,12 +132,13 @@ class Hook:
 
     def _make_new(self, key: str, response: Response) -> None:
         """Have a stale page made new, without waiting for it."""
-        mode = self.site.settings.regenerate
-        if mode == "thread":
-            self.site.regenerator.ask(key)
-        elif mode == "inline":
-            # Called when the server has sent the answer.
-            response.call_on_close(lambda: self.site.regenerator.make_new_inline(key))
+        mode, regenerator = self.site.settings.regenerate, self.site.regenerator
+        if mode == "off":
+            return
+        if mode == "thread" and (regenerator.ask(key) or regenerator.has_threads):
+            return
+        # Called when the server has sent the answer.
+        response.call_on_close(lambda: regenerator.make_new_inline(key))
 
     def _sitemap(self, current: Request) -> Response | None:
         """Send the sitemap of the last build where the app has no such URL itself."""
@@ -153,7 +164,8 @@ class Hook:
         if script_name != self.site.script_name:
             self._complain_of_mount(script_name)
             return "mount"
-        if rendering.get():
+        if chain := rendering.get():
+            self._nest(chain, current.path)
             return "render"  # a view that asks for another page while it is rendered
         if mark.visitors == "bots":
             agent = environ.get("HTTP_USER_AGENT", "")
@@ -169,25 +181,35 @@ class Hook:
             self.site.script_name,
         )
 
+    def _nest(self, chain: tuple[str, ...], path: str) -> None:
+        """Follow a render that asks for another page, and tell when it goes round."""
+        way = (*chain, path)
+        if path in chain or len(chain) > _DEEP:
+            text = "render loop %s: pages that ask for each other are answered by their views"
+            self.site.complain("loop", text, " -> ".join(way))
+        token = rendering.set(way)
+
+        @after_this_request
+        def leave(response: Response) -> Response:
+            rendering.reset(token)
+            return response
+
     def _key(self, current: Request, mark: Mark) -> str | None:
         environ = current.environ
         query: list[tuple[str, str]] = []
         if environ.get("QUERY_STRING"):
-            settings = self.site.settings
+            if EVERY in mark.query and not is_same_anew(environ["QUERY_STRING"]):
+                return None
             try:
                 pairs = current.args.items(multi=True)
             except UnicodeDecodeError:
                 return None
-            for name, value in pairs:
-                if mark.has_query(name):
-                    query.append((name, value))
-                elif not (
-                    name in settings.ignored_query
-                    or name.startswith("utm_")
-                    or settings.unknown_query == "ignore"
-                ):
-                    return None
-        key = make_key(_canonical(current), query, self._host(current))
+            query, unnamed = sort_query(self.site.settings, mark, pairs)
+            if unnamed:
+                return None
+        path, rule = environ.get("PATH_INFO", ""), current.url_rule
+        path = path if rule is None else canonical_path(rule, path)
+        key = make_key(path, query, self._host(current))
         if key is None or not mark.vary:
             return key
         return self.admission.key(key, mark.vary, environ)
@@ -250,19 +272,18 @@ class Hook:
 
 def is_rendering() -> bool:
     """Return whether the current request is a render of ours, and no visitor's."""
-    return bool(request) and current_render(request.environ) is not None
+    done = current_render(request.environ) if request else None
+    if done is not None:
+        done.looked_at.add("*")  # who asks may tell visitors something else
+    return done is not None
 
 
-def _canonical(current: Request) -> str:
-    """Return the path in the form that its rule has: where Flask takes ``/about`` and ``/about/``
-    for the same (``strict_slashes=False``), they share one page."""
-    path: str = current.environ.get("PATH_INFO", "")
-    rule = current.url_rule
-    if rule is None or rule.strict_slashes is not False or path == "/":
-        return path
-    if rule.is_leaf:
-        return path.removesuffix("/")
-    return path if path.endswith("/") else f"{path}/"
+def _keep_apart(response: Response, reason: str) -> Response:
+    """Let no cache give what the app answered one visitor to another (CVE-2024-46982)."""
+    response.vary.add(_DEPENDS[reason])
+    if reason == "authorization" and "Cache-Control" not in response.headers:
+        response.headers["Cache-Control"] = "private, no-store"
+    return response
 
 
 def _bypassed(environ: dict[str, t.Any], reason: str) -> str:

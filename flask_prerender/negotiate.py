@@ -88,12 +88,14 @@ def has_it(environ: Environ, etag: str, etags: Collection[str], changed_at: floa
 
 
 def wanted_range(
-    environ: Environ, etag: str, changed_at: float, size: int
+    environ: Environ, etag: str, changed_at: float | None, size: int
 ) -> tuple[int, int] | t.Literal["unsatisfiable"] | None:
     """Return the bytes a request asks for, first and past the last; ``None`` for all of them.
 
     One range of bytes is served. Several, or one that is not understood, get the whole page, as
     does an ``If-Range`` that does not name exactly this version (RFC 9110, section 14).
+
+    :param changed_at: ``None`` when no date names it.
     """
     request = Request(dict(environ))
     wanted = request.range
@@ -108,12 +110,12 @@ def wanted_range(
     return wanted.range_for_length(size)
 
 
-def _is_same(request: Request, condition: str, etag: str, changed_at: float) -> bool:
+def _is_same(request: Request, condition: str, etag: str, changed_at: float | None) -> bool:
     """``If-Range`` wants the strong tag, or exactly the date of this version."""
     if condition.lstrip().startswith(('"', "W/")):
         return condition.strip() == etag and etag.startswith('"')
     date = request.if_range.date
-    return date == datetime.fromtimestamp(int(changed_at), UTC)
+    return changed_at is not None and date == datetime.fromtimestamp(int(changed_at), UTC)
 
 
 class Crawlers:

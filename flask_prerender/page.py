@@ -92,10 +92,7 @@ class Page:
 
     @property
     def mimetype(self) -> str:
-        for name, value in self.headers:
-            if name.lower() == "content-type":
-                return value.partition(";")[0].strip().lower()
-        return ""
+        return mimetype_of(self.headers)
 
     def age(self, now: float) -> float:
         return now - self.checked_at
@@ -210,6 +207,24 @@ def make_key(raw_path: str, query: Iterable[tuple[str, str]] = (), host: str = "
             return None
         key = f"//{host}{key}"
     return key if len(key) <= _KEY_BYTES else None
+
+
+def is_same_anew(query: str) -> bool:
+    """Whether a query as WSGI gives it says the same, to whoever reads it whole, when a key has
+    sorted its parameters and encoded them anew: not so ``?wsdl``, and bytes that are not UTF-8."""
+    try:
+        unquote_to_bytes(query.encode("latin-1")).decode("utf-8")
+    except UnicodeError:
+        return False
+    return all("=" in part for part in query.split("&") if part)
+
+
+def mimetype_of(headers: Iterable[tuple[str, str]]) -> str:
+    """Return the media type that a Content-Type names, in lower case, or ``""``."""
+    for name, value in headers:
+        if name.lower() == "content-type":
+            return value.partition(";")[0].strip().lower()
+    return ""
 
 
 def typed_key(path: str, base_url: str = "", *, has_hosts: bool = False) -> str | None:

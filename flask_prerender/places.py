@@ -43,8 +43,9 @@ def is_read_only(path: Path, complain: Complaints) -> bool:
     """Whether this process cannot write to a directory, as on a read-only disk, or where another
     user built the pages; if so, it is told."""
     nearest = path
-    while not nearest.exists() and nearest != nearest.parent:
-        nearest = nearest.parent  # an absent one would be made here
+    # Where it may not be looked at, either: no error. An absent one would be made in its parent.
+    while not os.path.exists(nearest) and nearest != nearest.parent:  # noqa: PTH110
+        nearest = nearest.parent
     if os.access(nearest, os.W_OK):
         return False
     text = "%s cannot be written: pages are served, and made new in this process's memory only."

@@ -22,6 +22,7 @@ from .problems import Problem
 from .render import request_environ
 from .routes import Target
 from .site import Site
+from .typed import meant_by
 
 #: A list may have a million URLs that are never stored; other problems come once a route.
 _PROBLEMS = 1000
@@ -176,7 +177,10 @@ def _is_pattern(path: str) -> bool:
 def _normal(site: Site, path: str) -> str | None:
     """Return a path as a user types it in the form that keys have, or ``None`` when it has none."""
     typed = without_base(path, site.base_url, has_hosts=site.has_hosts)
-    return typed if _is_pattern(typed) else site.typed_key(path)
+    if _is_pattern(typed):
+        return typed
+    meant = meant_by(site, path)
+    return meant.key if meant and not meant.unnamed else site.typed_key(path)
 
 
 def _fits(key: str, path: str) -> bool:

@@ -15,7 +15,9 @@ from .errors import StoreError
 from .gate import is_failure
 from .gate import judge
 from .gate import Verdict
+from .page import mimetype_of
 from .page import Page
+from .paths import file_for
 from .render import last_frame
 from .render import Render
 from .routes import Target
@@ -138,6 +140,8 @@ def _judge(site: Site, target: Target, done: Render) -> Verdict:
             "mismatch",
             f"listed for {target.endpoint}, but answered by {done.endpoint} ({done.rule})",
         )
+    if verdict and file_for(target.key, mimetype_of(done.headers), site.style) is None:
+        return Verdict("path", "the file name of this URL would be too long")
     if verdict and done.expires_at is not None and done.expires_at <= site.clock():
         return Verdict("expired", "the view says that it has expired already")
     return verdict

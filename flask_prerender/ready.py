@@ -56,12 +56,13 @@ class Ready:
     :ivar revision: the revision at which this was known to be what is stored.
     :ivar begins, ends: the moments between which the header lists are true.
     :ivar changed_at: the moment that ``If-Modified-Since`` is compared with.
+    :ivar named_by: the one that ``If-Range`` may name, or ``None``.
     :ivar used: whether it was asked for since memory last made room.
     """
 
     __slots__ = (
-        "begins", "bots_only", "changed_at", "ends", "etags", "is_of_visit", "page", "revision",
-        "sent", "settings", "state", "status", "taken", "used",
+        "begins", "bots_only", "changed_at", "ends", "etags", "is_of_visit", "named_by", "page",
+        "revision", "sent", "settings", "state", "status", "taken", "used",
     )  # fmt: skip
 
     def __init__(self, page: Page, settings: Settings) -> None:
@@ -76,6 +77,7 @@ class Ready:
         self.taken: Taken = ""
         self.bots_only = "bots" in (page.options.get("visitors"), settings.visitors)
         self.changed_at = _changed_at(page)
+        self.named_by = self.changed_at if _is_date_strong(page, self.changed_at) else None
         self.sent = {v.encoding: _sent(page, v, self.bots_only) for v in page.variants}
         self.etags = tuple(sent.etag for sent in self.sent.values())
 
@@ -147,6 +149,15 @@ def _changed_at(page: Page) -> float:
     # RFC 9111, section 4.3.2: without Last-Modified, the moment it was made stands for it.
     told = page.terms["last_modified"] or page.terms["date"]
     return read_date(told, page.checked_at) or page.checked_at
+
+
+def _is_date_strong(page: Page, changed_at: float) -> bool:
+    """Whether the date of the last change stands for these bytes alone (RFC 9110, 8.8.2.2); where
+    none was sent, `changed_at` is when they were made."""
+    if page.terms is None:
+        return True
+    made = read_date(page.terms["date"], page.checked_at) or page.checked_at
+    return made - changed_at >= 1
 
 
 def entity_tag(page: Page, encoding: str) -> str:

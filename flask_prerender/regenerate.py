@@ -22,6 +22,7 @@ from .errors import StoreError
 from .publish import Outcome
 from .publish import publish
 from .render import request_environ
+from .rests import is_wanted
 from .rests import remember
 from .rests import streak_after
 from .routes import Target
@@ -68,12 +69,16 @@ class Regenerator:
         self._queue: OrderedDict[str, None] = OrderedDict()
         self._workers: set[_Worker] = set()
         self._left_behind = 0
-        self._rests: dict[str, float] = {}
+        self.has_threads = True
+        self._rests: dict[str, tuple[float, int]] = {}
         self.is_closed = False
         self.dropped = 0
 
     def ask(self, key: str) -> bool:
-        """Ask for a key to be made new, and return whether it will be. Never waits for work."""
+        """Ask for a key to be made new, and return whether it will be. Never waits for work.
+
+        Where it will not be because no thread can start, ``has_threads`` says so.
+        """
         if self._site.settings.regenerate != "thread":
             return False
         if self.is_closed or self._rests_now(key):
@@ -107,7 +112,7 @@ class Regenerator:
         :param anyway: make it new although it is fresh, rests, or is not stored yet.
         :raises StoreError: claims, or the store, cannot be used.
         """
-        with self._claims.hold(key, anyway=anyway) as claim:
+        with self._claims.hold(key, anyway=anyway or is_wanted(self._site, key)) as claim:
             if claim is None:
                 self._rest(key, 1.0)
                 return None
@@ -174,21 +179,25 @@ class Regenerator:
         if streak is None:
             self._rests.pop(key, None)
         else:
-            self._rest(key, streak.not_before - site.clock())
+            self._rest(key, streak.not_before - site.clock(), claim.revision)
         if outcome.is_stored:
             site.unstorable.pop(key, None)
         elif outcome.was_removed:
-            remember(site, outcome)
+            remember(site, outcome, revision=claim.revision)
         return streak
 
     def _rests_now(self, key: str) -> bool:
+        until, revision = self._rests.get(key, (0.0, 0))
+        if self._site.revocations.last > revision:
+            return False  # it may have been taken back since; who makes it new finds out
         # A longer rest than any was noted before the clock was set.
-        return 0 < self._rests.get(key, 0.0) - self._site.clock() <= LONGEST_REST
+        return 0 < until - self._site.clock() <= LONGEST_REST
 
-    def _rest(self, key: str, seconds: float) -> None:
+    def _rest(self, key: str, seconds: float, revision: int | None = None) -> None:
         if len(self._rests) >= _REMEMBERED:
             self._rests.clear()
-        self._rests[key] = self._site.clock() + seconds
+        before = self._site.coordination.revision() if revision is None else revision
+        self._rests[key] = (self._site.clock() + seconds, before)
 
     def _see_to_workers(self) -> bool:
         """Start as many threads as there is work for. Called with the condition held."""
@@ -202,7 +211,9 @@ class Regenerator:
                 thread.start()
             except RuntimeError:  # at the end of the interpreter, or out of threads
                 self._queue.clear()
+                self.has_threads = False
                 return False
+            self.has_threads = True
             self._workers.add(worker)
         return bool(self._workers)
 

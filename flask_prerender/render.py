@@ -55,6 +55,8 @@ class Render:
     :ivar error: what the view raised.
     :ivar reads: what the app read of a visitor that no render has: ``"cookies"``,
         ``"authorization"``, ``"query"``, ``"session"``.
+    :ivar looked_at: the environ keys of the headers, and of the address, that the app looked at in
+        its request; ``"*"`` where it may have been anything.
     """
 
     key: str
@@ -67,6 +69,7 @@ class Render:
     stopped: str = ""
     error: BaseException | None = None
     reads: set[str] = field(default_factory=set)
+    looked_at: set[str] = field(default_factory=set)
     #: What the view said of its page: seconds, a moment, tags; and the templates it used.
     fresh_for: float | None = None
     expires_at: float | None = None

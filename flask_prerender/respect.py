@@ -6,6 +6,7 @@ import math
 import typing as t
 from dataclasses import dataclass
 from http import HTTPStatus
+from urllib.parse import parse_qsl
 
 from werkzeug.exceptions import NotFound
 
@@ -18,20 +19,32 @@ from .publish import Outcome
 from .ready import Headers
 from .ready import Ready
 from .render import Render
+from .render import request_environ
 from .serve import Answer
 from .serve import Environ
 from .serve import Server
 from .site import Site
+from .variants import environ_name
 from .visit import attempt
 from .visit import PASSING
 
 #: The source of an answer that is in no store: the view's, or none at all.
 VIEW = "view"
 
-#: What was refused for what it is, and not for who asks: one visitor may have it.
+#: What a render may have looked at, whatever a visitor sent: it had the validators of the page.
+_OURS = frozenset({"HTTP_IF_MODIFIED_SINCE", "HTTP_IF_NONE_MATCH"})
+
+#: Of what an app looks at, this is not noticed.
+_UNNOTICED = frozenset({"CONTENT_LENGTH", "HTTP_TRANSFER_ENCODING", "PATH_INFO", "REMOTE_USER"})
+
+#: Refused for what it is: the visitor it was rendered for may have it. Not so what reads a
+#: session, sets a cookie, or did not come to its end.
 _IMPERSONAL = frozenset(
-    {"budget", "content-encoding", "empty", "error", "freshness", "no-store", "status"}
-)
+    {
+        "budget", "content-encoding", "empty", "error", "freshness", "no-store", "partial",
+        "private", "status", "vary",
+    }
+)  # fmt: skip
 _OF_ONE_CONNECTION = frozenset(
     {
         "connection", "content-length", "keep-alive", "proxy-authenticate", "te", "trailer",
@@ -90,7 +103,7 @@ class Respect:
         """
         wish = read_wish(environ.get("HTTP_CACHE_CONTROL"))
         is_signed_in = "HTTP_AUTHORIZATION" in environ
-        if wish.no_store:
+        if wish.no_store and not wish.only_if_cached:
             return "fwd=request; detail=no-store"
         suits = _suits(wish, is_signed_in)
         answer = self._server.answer(environ, key, may=suits)
@@ -125,13 +138,40 @@ class Respect:
             answer = self._server.answer(environ, key, may=_may_stand_in)
         if answer is None and not outcome.is_stored:
             status = f"fwd={_why(page, wish)}; detail={outcome.reason}"
-            answer = _handed_over(environ, mark, outcome)
+            answer = self._hand_over(environ, mark, outcome)
         if answer is None:
             return status
         if self._site.settings.headers:
             own = [pair for pair in answer.headers if pair[0] != "Cache-Status"]
             answer.headers = [*own, ("Cache-Status", f"flask-prerender; {status}")]
         return answer
+
+    def _hand_over(self, environ: Environ, mark: Mark, outcome: Outcome) -> Answer | None:
+        """Return what was rendered and not stored to the visitor for whom it was rendered, so that
+        the view need not be asked twice; ``None`` where it might have told this visitor something
+        else."""
+        done = outcome.response
+        if done is None or not _is_impersonal(outcome.reason, done):
+            return None
+        if "HTTP_COOKIE" in environ or not self._would_look_alike(environ, mark, done):
+            return None
+        dropped = _OF_ONE_CONNECTION | _lower(done, "connection")
+        headers: Headers = [pair for pair in done.headers if pair[0].lower() not in dropped]
+        if done.status != 204:
+            headers.append(("Content-Length", str(len(done.body))))
+        body = b"" if environ["REQUEST_METHOD"] == "HEAD" else done.body
+        return _unstored(_status_line(done.status), headers, body)
+
+    def _would_look_alike(self, environ: Environ, mark: Mark, done: Render) -> bool:
+        """Whether all that the app looked at is the same in this visitor's request."""
+        if not done.is_dispatched or "*" in done.looked_at:  # a middleware answered; a copy of all
+            return False
+        declared = {environ_name(name) for name, _ in mark.vary}
+        own = request_environ(self._site, done.key)
+        looked_at = (done.looked_at - declared - _OURS) | _UNNOTICED
+        if any((environ.get(name) or "") != (own.get(name) or "") for name in looked_at):
+            return False
+        return _query(environ) == _query(own)
 
 
 def _suits(wish: Wish, is_signed_in: bool) -> t.Callable[[Ready, float], bool]:
@@ -149,15 +189,20 @@ def _suits(wish: Wish, is_signed_in: bool) -> t.Callable[[Ready, float], bool]:
             return False
         if left < wish.min_fresh and wish.min_fresh > 0:
             return False
-        if ready.state != "expired":
+        # Section 5.2.1.1: who sets a limit wants nothing stale, unless they say so.
+        if _is_usable(ready, now) and (ready.state == "fresh" or wish.max_age is None):
             return True
-        return not (ready.taken or terms["is_strict"]) and -left <= wish.max_stale
+        return not (ready.taken or terms["is_strict"]) and 0 <= -left <= wish.max_stale
 
     return suits
 
 
 def _is_usable(ready: Ready, now: float) -> bool:
-    return ready.state != "expired" and ready.page.terms is not None
+    terms = ready.page.terms
+    if terms is None or ready.state != "stale":
+        return terms is not None and ready.state == "fresh"
+    # A page from the future is stale whatever its headers say of that.
+    return float(terms["while_revalidate"]) > 0
 
 
 def _may_stand_in(ready: Ready, now: float) -> bool:
@@ -174,26 +219,17 @@ def _why(page: Page | None, wish: Wish) -> str:
     return "request" if wish.is_for_a_newer_one else "stale"
 
 
-def _handed_over(environ: Environ, mark: Mark, outcome: Outcome) -> Answer | None:
-    """Return what was rendered and not stored to the visitor for whom it was rendered, so that the
-    view need not be asked twice; ``None`` where it might have told this visitor something else."""
-    done = outcome.response
-    if done is None or done.error is not None or done.stopped or done.reads:
-        return None
-    if outcome.reason not in _IMPERSONAL or "HTTP_COOKIE" in environ or done.status in (206, 304):
-        return None
-    names = {name.lower() for name, _ in done.headers}
-    if "set-cookie" in names or not 200 <= done.status < 600:
-        return None
-    declared = {"accept-encoding", *(name for name, _ in mark.vary)}
-    if not _lower(done, "vary") <= declared:
-        return None
-    dropped = _OF_ONE_CONNECTION | _lower(done, "connection")
-    headers: Headers = [pair for pair in done.headers if pair[0].lower() not in dropped]
-    if done.status != 204:
-        headers.append(("Content-Length", str(len(done.body))))
-    body = b"" if environ["REQUEST_METHOD"] == "HEAD" else done.body
-    return _unstored(_status_line(done.status), headers, body)
+def _is_impersonal(reason: str, done: Render) -> bool:
+    """Whether nothing in a response says that it is for somebody."""
+    if reason not in _IMPERSONAL or done.error is not None or done.reads:
+        return False
+    if done.status in (206, 304) or not 200 <= done.status < 600:
+        return False
+    return all(name.lower() != "set-cookie" for name, _ in done.headers)
+
+
+def _query(environ: Environ) -> list[tuple[str, str]]:
+    return sorted(parse_qsl(environ.get("QUERY_STRING", ""), keep_blank_values=True))
 
 
 def _lower(done: Render, name: str) -> set[str]:

@@ -8,6 +8,7 @@ from . import signals
 from .claims import rest_after
 from .coordination.base import Streak
 from .publish import Outcome
+from .revocations import implicit_tags
 from .site import Site
 
 log = logging.getLogger("flask_prerender")
@@ -27,14 +28,29 @@ def known_reason(site: Site, key: str) -> str:
     longest = max(_REFUSED_SECONDS, site.settings.timeout)
     if 0 < site.store_rests_until - now <= longest:
         return "store"
-    until, reason = site.unstorable.get(key, (0.0, ""))
+    until, reason, revision = site.unstorable.get(key, (0.0, "", 0))
+    if site.revocations.last > revision:
+        return ""  # pages were taken back since, and this may be one of them
     return reason if 0 < until - now <= longest else ""
 
 
-def remember(site: Site, outcome: Outcome, seconds: float | None = None) -> Outcome:
+def is_wanted(site: Site, key: str) -> bool:
+    """Return whether a page was taken back after its last try failed, which ends its rest."""
+    streak = site.coordination.streak(key)
+    page = None if streak is None else site.store.get(key)
+    if streak is None or page is None:
+        return False
+    site.revocations.follow()
+    return site.revocations.since((*page.tags, *implicit_tags(page)), streak.revision) != ""
+
+
+def remember(
+    site: Site, outcome: Outcome, seconds: float | None = None, revision: int | None = None
+) -> Outcome:
     """Spare the next visitors a wait for a page that was not stored just now.
 
     :param seconds: for how long; by default as the outcome is.
+    :param revision: the one that stood before the try; by default the present one.
     """
     if len(site.unstorable) >= _REMEMBERED:  # visitors choose these keys
         site.unstorable.clear()
@@ -42,7 +58,8 @@ def remember(site: Site, outcome: Outcome, seconds: float | None = None) -> Outc
         seconds = _seconds(outcome)
     facts = {"key": outcome.key, "reason": outcome.reason, "seconds": seconds}
     signals.send(signals.page_unstorable, site.app, **facts)
-    site.unstorable[outcome.key] = (site.clock() + seconds, outcome.reason)
+    before = site.coordination.revision() if revision is None else revision
+    site.unstorable[outcome.key] = (site.clock() + seconds, outcome.reason, before)
     return outcome
 
 
@@ -67,7 +84,8 @@ def streak_after(site: Site, outcome: Outcome, failures: int) -> Streak | None:
     seconds = rest_after(failures, outcome.revalidate)
     what = f"{outcome.detail} {outcome.where}".strip()
     if not failures:
-        log.warning(
+        site.complain(
+            f"stale {outcome.endpoint}",
             "%s could not be made new: %s: %s. The page stored before is served on; the next try "
             "is in %.0f s.",
             key,

@@ -65,6 +65,8 @@ class Revocations:
         self._coordination = coordination
         self._lock = threading.Lock()
         self._known = 0
+        #: The revision of the last revocation that this process knows of.
+        self.last = 0
         self._newest: dict[str, int] = {}
         self._newest_hard: dict[str, int] = {}
 
@@ -74,18 +76,19 @@ class Revocations:
         :raises StoreError: it cannot be read.
         """
         with self._lock:
-            newest, newest_hard = self._newest, self._newest_hard
+            newest, newest_hard, last = self._newest, self._newest_hard, self.last
             revision, added = self._coordination.revocations(self._known)
             is_full = len(newest) + len(newest_hard) > _REMEMBERED
             if revision < self._known or is_full:  # the counter was made anew, or room is wanted
-                newest, newest_hard = {}, {}
+                newest, newest_hard, last = {}, {}, 0
                 revision, added = self._coordination.revocations(0)
             for one in added:
                 known = newest_hard if one.hard else newest
                 known[one.tag] = max(one.revision, known.get(one.tag, 0))
+                last = max(one.revision, last)
             # At once: others look while we read.
             self._newest, self._newest_hard = newest, newest_hard
-            self._known = revision
+            self._known, self.last = revision, last
             return revision
 
     def of(self, page: Page) -> Taken:

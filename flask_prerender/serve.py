@@ -187,7 +187,7 @@ class Server:
 
 def _part(environ: Environ, ready: Ready, sent: Sent, body: bytes, source: str) -> Answer:
     size = len(body)
-    wanted = wanted_range(environ, sent.etag, ready.changed_at, size)
+    wanted = wanted_range(environ, sent.etag, ready.named_by, size)
     if wanted is None:
         return Answer(ready.status, sent.ok[:], body, ready, source, IDENTITY)
     headers = [pair for pair in sent.ok if pair[0] != "Content-Length"]

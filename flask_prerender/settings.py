@@ -156,6 +156,11 @@ class Settings:
         "Bearer tokens, of 32 characters at least, for POST /_prerender/revalidate and /purge. "
         "Without one there are no such URLs.",
     )
+    signed_calls: bool = _setting(
+        False,
+        checks.flag,
+        "Take only calls that are signed with a token. False: a bearer token will do as well.",
+    )
     endpoint_path: str = _setting(
         "/_prerender", checks.url_path, "Where revalidate and purge are answered over HTTP."
     )

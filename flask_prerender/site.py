@@ -79,20 +79,18 @@ class Site:
         self.clock, self.complain = clock, Complaints(clock)
         self.base_url, self.script_name = base_url(app, settings)
         self.render_environ = render_environ(self.base_url, self.script_name, settings)
-        self.path = directory(app, settings)
+        self.path = self.output = directory(app, settings)
         _refuse_shared(app, settings, self.path)
-        self.output = self.path
         self.style: Style = t.cast(Style, settings.style)
         self._open_store = open_store
         self.coordination = coordination(self.path)
         self.store = open_store(self.path)
         self.memory: Memory[t.Any] = Memory(settings.memory_bytes)
-        self.flights: Flights[t.Any] = Flights(
-            settings.max_renders, settings.timeout + GRACE_SECONDS
-        )
+        longest = settings.timeout + GRACE_SECONDS
+        self.flights: Flights[t.Any] = Flights(settings.max_renders, longest)
         self.revocations = Revocations(self.coordination)
-        #: Keys whose response was not stored, and until when nobody need try again.
-        self.unstorable: dict[str, tuple[float, str]] = {}
+        #: Not stored: until when nobody need try again, why, and the revision before the try.
+        self.unstorable: dict[str, tuple[float, str, int]] = {}
         #: When pages of first visits were served, for the store to learn at times; and when those
         #: for which there is little room were asked for.
         self.asked_for: dict[str, float] = {}
@@ -100,8 +98,7 @@ class Site:
         self.note_again_at = clock() + 60.0
         #: Called in a forked child, by rooms above this one that have threads.
         self.renewals: list[Callable[[], None]] = []
-        self._lock = threading.Lock()
-        self._home = (os.getpid(), threading.Lock)
+        self._lock, self._home = threading.Lock(), (os.getpid(), threading.Lock)
         self.follow_build()
         self._refuse_foreign()
         _sites.add(self)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from contextlib import suppress
 
 from . import signals
 from .errors import StoreError
@@ -21,7 +22,10 @@ def start(site: Site, server: Server) -> None:
     thread = threading.Thread(
         target=_tidy_and_prewarm, args=(site, server), name="prerender-start", daemon=True
     )
-    thread.start()
+    with suppress(
+        RuntimeError
+    ):  # out of threads: the page that is asked for is served all the same
+        thread.start()
 
 
 def _tidy_and_prewarm(site: Site, server: Server) -> None:

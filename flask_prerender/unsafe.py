@@ -65,10 +65,18 @@ def _named(request: Request, response: Response, host: str) -> list[str]:
                 url = urlsplit(urljoin(request.url, value))
             except ValueError:
                 continue
-            if (url.scheme, url.netloc.lower()) != (request.scheme, request.host.lower()):
+            if _origin(url.scheme, url.netloc) != _origin(request.scheme, request.host):
                 continue
-            path = url.path.removeprefix(request.root_path.rstrip("/")) or "/"
-            key = typed_key(path)
+            root = request.root_path.rstrip("/")
+            if not f"{url.path}/".startswith(f"{root}/"):
+                continue
+            key = typed_key(url.path.removeprefix(root) or "/")
             if key is not None:
                 found.append(f"//{host}{split_key(key)[1]}" if host else key)
     return found
+
+
+def _origin(scheme: str, host: str) -> tuple[str, str]:
+    """Return scheme and host in the one form to compare (RFC 9110, section 4.3.1)."""
+    host = host.lower()
+    return scheme, host.removesuffix({"http": ":80", "https": ":443"}.get(scheme, ""))

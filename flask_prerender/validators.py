@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from .errors import StoreError
+from .freshness import first
+from .freshness import values
 from .page import Page
 from .render import Render
 from .render import render
@@ -59,14 +61,18 @@ def _validators(page: Page) -> dict[str, str]:
 
 def _is_meant(page: Page, done: Render) -> bool:
     """Whether a 304 speaks of the page that is stored (RFC 9111, section 4.3.4)."""
-    terms = page.terms or {}
-    told = next((value for name, value in done.headers if name.lower() == "etag"), "")
-    return not told or told.strip().removeprefix("W/") == terms["etag"].removeprefix("W/")
+    terms: dict[str, str] = page.terms or {}
+    told = first(done.headers, "etag")
+    if told:
+        return told.removeprefix("W/") == terms["etag"].removeprefix("W/")
+    changed = first(done.headers, "last-modified")
+    return not changed or changed == terms["last_modified"]
 
 
 def _renew(done: Render, page: Page, body: bytes) -> None:
     terms = page.terms or {}
-    brought = [pair for pair in done.headers if pair[0].lower() not in _KEPT]
+    dropped = _KEPT.union(*map(_named, values(done.headers, "connection")))
+    brought = [pair for pair in done.headers if pair[0].lower() not in dropped]
     names = {name.lower() for name, _ in brought}
     kept = [pair for pair in page.headers if pair[0].lower() not in names]
     if terms["etag"]:
@@ -74,3 +80,11 @@ def _renew(done: Render, page: Page, body: bytes) -> None:
     if terms["last_modified"] and "last-modified" not in names:
         kept.append(("Last-Modified", terms["last_modified"]))
     done.status, done.body, done.headers = page.status, body, [*kept, *brought]
+    # The view that sees nothing new names no tag and uses no template: those of the body stay.
+    done.tags.update(page.tags)
+    done.templates.update(page.templates)
+
+
+def _named(line: str) -> set[str]:
+    """What ``Connection`` names is for one connection, in a 304 as well (section 3.1)."""
+    return {name.strip().lower() for name in line.split(",")}

@@ -27,6 +27,8 @@ Vary = Sequence[tuple[str, tuple[str, ...]]]
 MOST_VARIANTS = 16
 _REMEMBERED = 10_000
 _VALUE_BYTES = 200
+#: Lists of words whose case and spaces mean nothing.
+_WORDS = frozenset({"accept-charset", "accept-language"})
 
 
 def variant_of(vary: Vary, environ: Mapping[str, Any]) -> str | None:
@@ -85,8 +87,10 @@ def _best(name: str, sent: str, allowed: tuple[str, ...]) -> str:
 
 def _plain(name: str, sent: str) -> str:
     """Write values that mean the same in one way, where that is sure (RFC 9111, section 4.1)."""
+    if '"' in sent:  # what is quoted is not ours to change
+        return sent.strip()
     parts = [" ".join(part.split()) for part in sent.split(",")]
-    if name.startswith("accept-"):
+    if name in _WORDS:
         parts = ["".join(part.lower().split()) for part in parts]
     return ", ".join(filter(None, parts))
 

@@ -14,6 +14,7 @@ from .page import Page
 from .publish import Outcome
 from .publish import publish
 from .render import request_environ
+from .rests import is_wanted
 from .rests import known_reason
 from .rests import remember
 from .rests import streak_after
@@ -81,8 +82,11 @@ def _just_stored(site: Site, target: Target, since: float) -> Page | None:
     try:
         page = site.store.get(target.key)
         site.revocations.follow()
-        if page is None or page.state(site.clock()) == "expired" or page.checked_at <= since:
+        now = site.clock()
+        if page is None or page.state(now) == "expired" or not since < page.checked_at <= now:
             return None
+        if page.terms is not None and page.state(now) != "fresh":
+            return None  # stale ones were looked at already, and may not do
         taken = site.revocations.of(page)
         if taken == "hard" or (taken and page.terms is not None):
             return None
@@ -144,13 +148,16 @@ def _claim_and_publish(site: Site, key: str, since: float) -> Outcome:
 
 
 def _is_purged(site: Site, key: str) -> bool:
-    """Whether somebody wants a page gone, so that its rest after a failure is no reason to wait."""
+    """Whether somebody wants a page gone, or made new since it failed last, so that its rest is no
+    reason to wait."""
     try:
         page = site.store.get(key)
         site.revocations.follow()
+        if page is not None and site.revocations.of(page) == "hard":
+            return True
+        return is_wanted(site, key)
     except StoreError:  # met again, and told, where the page is made
         return False
-    return page is not None and site.revocations.of(page) == "hard"
 
 
 def _publish(site: Site, target: Target, claim: Claim) -> Outcome:
@@ -172,4 +179,4 @@ def _publish(site: Site, target: Target, claim: Claim) -> Outcome:
             outcome.reason,
             outcome.detail,
         )
-    return remember(site, outcome)
+    return remember(site, outcome, revision=claim.revision)

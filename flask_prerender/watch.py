@@ -28,6 +28,14 @@ from .render import Render
 _FRAMEWORKS = frozenset({"asgiref", "contextlib", "flask", "flask_prerender", "jinja2", "werkzeug"})
 _RENDERING = "flask_prerender.render"
 
+#: What an app may look at besides headers, and the environ keys that it has seen then.
+_ATTRIBUTES = {
+    "environ": "*",
+    "host": "HTTP_HOST",
+    "remote_addr": "REMOTE_ADDR",
+    "scheme": "wsgi.url_scheme",
+}
+
 
 def watch(app: Flask) -> None:
     """Let renders of `app` record what a view raised and what it read of its visitor."""
@@ -50,6 +58,8 @@ def _begin(sender: Flask, **extra: t.Any) -> None:
         _let_login_rest(sender)
         done.session = _unused_session()
         request.headers = EnvironHeaders(_Noticing(request.environ, done))
+        current = request._get_current_object()  # type: ignore[attr-defined]
+        current.__class__ = _watched(type(current))
 
 
 def _unused_session() -> t.Any:
@@ -63,7 +73,8 @@ def _unused_session() -> t.Any:
 
 
 class _Noticing(dict[str, t.Any]):
-    """The environ behind a render's headers: it notices who asks for those that no render has."""
+    """The environ behind a render's headers: it notices which are looked at, and who asks for those
+    that no render has."""
 
     _NOTED: t.ClassVar = {"HTTP_COOKIE": "cookies", "HTTP_AUTHORIZATION": "authorization"}
 
@@ -74,7 +85,12 @@ class _Noticing(dict[str, t.Any]):
     def __getitem__(self, key: str) -> t.Any:
         if key in self._NOTED:
             _note(self._render, self._NOTED[key])
+        self._render.looked_at.add(key)
         return super().__getitem__(key)
+
+    def items(self) -> t.Any:
+        self._render.looked_at.add("*")
+        return super().items()
 
 
 def _remember_template(sender: Flask, template: t.Any, **extra: t.Any) -> None:
@@ -121,7 +137,7 @@ def _reader() -> str:
         template = frame.f_globals.get("__jinja_template__")
         if template is not None:  # whose lines are not those of the code made of it
             return f"{template.name}:{template.get_corresponding_lineno(frame.f_lineno)}"
-        if module.partition(".")[0] not in _FRAMEWORKS:
+        if _is_from_outside(frame):
             return f"{frame.f_code.co_filename}:{frame.f_lineno} in {frame.f_code.co_name}"
         frame = frame.f_back
     return ""
@@ -172,6 +188,42 @@ def _recording(base: type[Request]) -> type[Request]:
         },
     )
     return t.cast("type[Request]", recording)
+
+
+def _watched(kind: type[Request]) -> type[Request]:
+    """Return the class of a render's request: its attributes notice that the app looks at them. The
+    requests of visitors keep the class they have, and pay for nothing."""
+    known = vars(kind).get("_prerender_watched")
+    if known is None:
+        noticed = {name: _noticed(kind, name, key) for name, key in _ATTRIBUTES.items()}
+        known = type(kind.__name__, (kind,), {"__module__": kind.__module__, **noticed})
+        kind._prerender_watched = known  # type: ignore[attr-defined]  # with its app, it goes
+    return t.cast("type[Request]", known)
+
+
+def _noticed(kind: type[Request], attribute: str, key: str) -> property:
+    inherited: t.Any = getattr(kind, attribute, None)
+
+    def read(self: Request) -> t.Any:
+        own = vars(self)
+        done = current_render(own["environ"])
+        # The frameworks themselves are at home in the environ.
+        if done is not None and (attribute != "environ" or _is_from_outside(sys._getframe(1))):
+            done.looked_at.add(key)
+        return own[attribute] if inherited is None else inherited.__get__(self, kind)
+
+    def write(self: Request, value: t.Any) -> None:
+        if hasattr(inherited, "__set__"):
+            inherited.__set__(self, value)
+        else:
+            vars(self)[attribute] = value
+
+    return property(read, write)
+
+
+def _is_from_outside(frame: FrameType) -> bool:
+    module = frame.f_globals.get("__name__", "")
+    return module.partition(".")[0] not in _FRAMEWORKS
 
 
 def _let_login_rest(app: Flask) -> None:

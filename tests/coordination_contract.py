@@ -174,7 +174,9 @@ class CoordinationContract:
     ) -> None:
         tokens = [claimed(each, f"/{n}").token for n, each in enumerate((one, two, one, two))]
         assert tokens == sorted(set(tokens))
-        assert one.token() == two.token() == tokens[-1]
+        between = one.token()
+        assert tokens[-1] < between == two.token()
+        assert between < two.next_token() < one.token() < claimed(two, "/more").token
 
     def test_a_claim_from_a_clock_that_was_set_since_is_none(self, one: Coordination) -> None:
         claimed(one, now=NOW + 3600)
@@ -219,3 +221,41 @@ class CoordinationContract:
         assert one.streak("/") is None
         claimed(one)
         assert one.streak("/") is None
+
+    def test_a_streak_keeps_the_revision_that_stood_before_its_last_try(
+        self, one: Coordination, two: Coordination
+    ) -> None:
+        streak = Streak(1, NOW + 30, "error", "", NOW, revision=one.advance())
+        one.release(claimed(one), streak)
+        assert two.streak("/") == streak
+
+    # What is done once.
+
+    def test_a_name_is_new_once_whoever_gives_it(
+        self, one: Coordination, two: Coordination
+    ) -> None:
+        assert one.once("a", NOW + 300, NOW)
+        assert not one.once("a", NOW + 300, NOW)
+        assert not two.once("a", NOW + 300, NOW + 300)
+        assert two.once("b", NOW + 300, NOW)
+
+    def test_a_name_is_forgotten_when_its_moment_has_passed(
+        self, one: Coordination, two: Coordination
+    ) -> None:
+        assert one.once("a", NOW + 300, NOW)
+        assert two.once("a", NOW + 700, NOW + 300.1)
+        assert not one.once("a", NOW + 700, NOW + 300.1)
+
+    def test_of_many_threads_one_is_the_first(self, one: Coordination, two: Coordination) -> None:
+        start, got = threading.Barrier(8), []
+
+        def give(coordination: Coordination) -> None:
+            start.wait(20)
+            got.append(coordination.once("a", NOW + 300, NOW))
+
+        threads = [threading.Thread(target=give, args=(each,)) for each in (one, two) * 4]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(20)
+        assert sorted(got) == [False] * 7 + [True]

@@ -77,7 +77,7 @@ def test_what_is_unknown_or_refused_is_told_and_is_a_failure(app):
     assert state(app, "/page") == "soft"
 
 
-@pytest.mark.parametrize("verb", ["revalidate", "purge"])
+@pytest.mark.parametrize("verb", ["revalidate", "purge", "refresh"])
 def test_something_has_to_be_named(app, verb):
     result = run(app, verb)
     assert result.exit_code == 2
@@ -102,6 +102,38 @@ def test_refresh_renders_now(app, wsgi_get):
     assert wsgi_get(app, "/page").body == b"render 2"
 
 
+@pytest.mark.parametrize(
+    ("args", "pages"),
+    [
+        (["/page", "--tag", "news"], ["/page"]),
+        (["--tag", "news", "--endpoint", "post"], ["/blog/1", "/page"]),
+        (["--endpoint", "post"], ["/blog/1"]),
+        (["--prefix", "/blog"], ["/blog/1"]),
+        (["--all"], ["/blog/1", "/page"]),
+    ],
+    ids=str,
+)
+def test_refresh_takes_what_the_others_take(app, args, pages):
+    result = run(app, "refresh", *args)
+    assert result.exit_code == 0, result.output
+    made = [line.split(" ")[1] for line in result.output.splitlines()]
+    assert sorted(made) == pages
+    facts = json.loads(run(app, "refresh", *args, "--json").stdout)
+    assert sorted(one["path"] for one in facts) == pages
+
+
+def test_refresh_of_what_no_page_has_is_a_failure(app):
+    for args in (["--tag", "none"], ["--prefix", "/none"], ["--endpoint", "none"], ["//evil"]):
+        result = run(app, "refresh", *args)
+        assert result.exit_code == 1
+        assert result.stdout == ""
+        assert result.stderr.startswith("refused: ")
+    facts = json.loads(run(app, "refresh", "--tag", "none", "--json").stdout)
+    assert [(one["path"], one["result"], one["reason"]) for one in facts] == [
+        ("none", "refused", "unknown")
+    ]
+
+
 def test_refresh_says_what_was_not_made(app, wsgi_get):
     app.view.does = lambda: ("down", 503)
     result = run(app, "refresh", "/page", "/nowhere")
@@ -113,7 +145,6 @@ def test_refresh_says_what_was_not_made(app, wsgi_get):
     assert [(one["path"], one["result"], one["reason"]) for one in facts] == [
         ("/page", "failed", "error")
     ]
-    assert run(app, "refresh").exit_code == 2
 
 
 def test_why_explains(app, clock):
@@ -140,3 +171,21 @@ def test_why_says_for_ever_where_there_is_no_end(make_app, wsgi_get):
     output = run(app, "why", "/page").output
     assert "fresh for  never" not in output
     assert "fresh for  for ever" in output
+
+
+def test_why_takes_the_headers_by_which_pages_differ(make_app, wsgi_get):
+    app = make_app()
+    View(app, "/tongues", endpoint="tongues", vary={"Accept-Language": ["en", "de"]})
+    wsgi_get(app, "/tongues", headers={"Accept-Language": "de"})
+    args = ("why", "/tongues", "--no-render", "--json")
+    german = json.loads(run(app, *args, "--header", "Accept-Language: de").stdout)
+    other = json.loads(run(app, *args).stdout)
+    assert (german["url"], german["state"]) == ("/tongues?#accept-language=de", "fresh")
+    assert (other["url"], "state" in other) == ("/tongues?#accept-language=en", False)
+
+
+@pytest.mark.parametrize("header", ["Accept-Language", ": de", ""])
+def test_why_refuses_what_is_no_header(app, header):
+    result = run(app, "why", "/page", "--header", header)
+    assert result.exit_code == 2
+    assert "is not like 'Accept-Language: de'" in result.output

@@ -227,14 +227,14 @@ def test_tokens_made_anew_go_on_above_those_that_pages_have(tmp_path: Path) -> N
     one = LocalCoordination(tmp_path, first=lambda: next(numbers))
     lease = one.claim("/", 15.0, 0.0)
     assert lease is not None
-    assert (lease.token, one.token()) == (1001, 1001)
+    assert (lease.token, one.token()) == (1002, 1003)
     one.close()
     (tmp_path / "store" / "coordination.sqlite3").unlink()
     two = LocalCoordination(tmp_path, first=lambda: next(numbers))
     assert two.token() == 2000
     again = two.claim("/", 15.0, 0.0)
     assert again is not None
-    assert again.token == 3001
+    assert again.token == 3002
     two.close()
 
 
@@ -244,15 +244,17 @@ def test_too_many_revocations_become_one_of_everything(
     monkeypatch.setattr(local, "_REVOCATIONS", 100)
     monkeypatch.setattr(local, "_FOLD_EACH", 10)
     coordination.revoke(["all:"], hard=True)
-    numbers = {f"tag {n}": coordination.revoke([f"tag {n}"], hard=n % 2 == 0) for n in range(150)}
+    numbers = {f"tag {n}": coordination.revoke([f"tag {n}"], hard=n % 2 == 0) for n in range(300)}
     _, rows = coordination.revocations(0)
-    assert 50 < len(rows) <= 112
-    kept = {row.tag: row.revision for row in rows if row.tag != "all:"}
-    assert kept.items() <= numbers.items()
-    folded = max(number for tag, number in numbers.items() if tag not in kept)
-    assert min(kept.values()) > folded
-    everything = {row.hard: row.revision for row in rows if row.tag == "all:"}
-    assert everything == {True: 1, False: folded}
+    for hard in (False, True):
+        kept = {row.tag: row.revision for row in rows if row.hard == hard and row.tag != "all:"}
+        assert 50 <= len(kept) <= 112
+        assert kept.items() <= numbers.items()
+        folded = [f"tag {n}" for n in range(hard ^ 1, 300, 2) if f"tag {n}" not in kept]
+        last = max(numbers[tag] for tag in folded)
+        assert min(kept.values()) > last
+        everything = [row.revision for row in rows if row.tag == "all:" and row.hard == hard]
+        assert everything == [last]
 
 
 def test_a_later_revocation_of_everything_is_not_put_back(
@@ -268,3 +270,14 @@ def test_a_later_revocation_of_everything_is_not_put_back(
     _, rows = coordination.revocations(0)
     assert len(rows) < 10
     assert {row.revision for row in rows if row.tag == "all:"} == {everything}
+
+
+def test_names_given_once_take_no_more_room_than_their_time(
+    tmp_path: Path, coordination: LocalCoordination
+) -> None:
+    for n in range(50):
+        assert coordination.once(str(n), n + 10.0, float(n))
+    with sqlite3.connect(tmp_path / "store" / "coordination.sqlite3") as connection:
+        (count,) = connection.execute("SELECT count(*) FROM once").fetchone()
+    connection.close()
+    assert count == 11

@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 import gc
-import json
 import logging
 import os
-import pickle
 import signal
 import threading
-import time
+import traceback
 import weakref
 
 import pytest
-from cachelib import FileSystemCache
-from cachelib import NullCache
 from cachelib import SimpleCache
-from flask import abort
 from flask import current_app
 from flask import Flask
 from flask import g
 from flask import has_app_context
 from flask import has_request_context
 from flask import request
-from flask.views import MethodView
 
 from conftest import wait_for_our_threads
 from flask_prerender import ConfigError
@@ -32,9 +27,16 @@ from flask_prerender import Fetched
 from flask_prerender import Prerender
 from flask_prerender import signals
 from flask_prerender import StoreError
-from flask_prerender.data.fetches import Flight
+from flask_prerender.data.flights import Flight
+from sources import a_coroutine
+from sources import a_site
+from sources import at_once
+from sources import error_of
+from sources import SECONDS
+from sources import Source
+from sources import wait_until
 
-SECONDS = 20.0
+TOKEN = "t" * 32
 
 
 @pytest.fixture
@@ -45,80 +47,13 @@ def prerender(clock):
 
 @pytest.fixture
 def site(tmp_path, clock):
-    """An app with everything on it; ``site.prerender`` is the instance."""
-
-    class Site:
-        prerender = Prerender(clock=clock)
-        app = Flask("site", root_path=str(tmp_path), instance_path=str(tmp_path / "instance"))
-
-        def page(self, key):
-            return self.app.extensions["prerender"].store.get(key)
-
-        def get(self, path):
-            return self.app.test_client().get(path).text
-
-    (tmp_path / "instance").mkdir()
-    Site.app.config["PRERENDER_JITTER"] = 0.0
-    Site.prerender.init_app(Site.app)
-    yield Site()
-    wait_for_our_threads()
-    Site.app.extensions["prerender"].close()
-
-
-class Source:
-    """Where values come from: it counts, waits when it is told to, and fails when it is told to."""
-
-    def __init__(self):
-        self.calls = []
-        self.error = None
-        self.entered = threading.Event()
-        self.go = threading.Event()
-        self.go.set()
-
-    def __call__(self, key="x"):
-        self.calls.append(key)
-        number = len(self.calls)
-        self.entered.set()
-        assert self.go.wait(SECONDS)
-        if self.error:
-            raise self.error
-        return f"{key}{number}"
+    with a_site(tmp_path, clock, PRERENDER_TOKENS=[TOKEN]) as site:
+        yield site
 
 
 @pytest.fixture
 def source():
     return Source()
-
-
-def at_once(count, call):
-    """Call in many threads, all at the same moment, and return what each got or raised."""
-    start, results = threading.Barrier(count), []
-
-    def run():
-        start.wait(SECONDS)
-        results.append(error_of(call))
-
-    threads = [threading.Thread(target=run) for _ in range(count)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(SECONDS)
-    assert len(results) == count
-    return results
-
-
-def error_of(call):
-    try:
-        return call()
-    except Exception as error:
-        return error
-
-
-def wait_until(true):
-    deadline = time.monotonic() + SECONDS
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
 
 
 # Fresh, stale, expired.
@@ -185,13 +120,32 @@ def test_none_keeps_a_value_fresh_or_stale_for_ever(prerender, clock):
     assert (len(fresh.calls), len(stale.calls)) == (1, 2)
 
 
-def test_a_value_from_the_future_is_stale_and_fetched_again(prerender, source, clock):
+@pytest.mark.parametrize("step", [-1000, -3600, -10 * 365 * 86400])
+def test_a_value_from_the_future_is_stale_and_fetched_again(prerender, source, clock, step):
     value = prerender.data(ttl=60)(source)
     value()
-    clock.forward(-1000)
+    clock.forward(step)
     assert value() == "x1"
     wait_for_our_threads()
     assert value() == "x2"
+    assert value() == "x2"
+
+
+def test_a_clock_that_is_set_ahead_and_back_costs_two_fetches(prerender, source, clock):
+    value = prerender.data(ttl=60)(source)
+    value()
+    source.error = ValueError("no")
+    clock.forward(60)
+    value()
+    wait_for_our_threads()
+    source.error = None
+    # Ten years on it has expired, and its rest is over.
+    clock.forward(10 * 365 * 86400)
+    assert value() == "x3"
+    clock.forward(-10 * 365 * 86400)
+    assert value() == "x3"
+    wait_for_our_threads()
+    assert [value(), value()] == ["x4", "x4"]
 
 
 @pytest.mark.parametrize("nothing", [None, 0, "", False, [], {}])
@@ -302,8 +256,12 @@ def test_who_waits_for_a_fetch_that_fails_gets_its_error(prerender, source):
         source.go.set()
 
     threading.Thread(target=let_go).start()
-    assert at_once(20, value) == [source.error] * 20
+    errors = at_once(20, value)
     assert len(source.calls) == 1
+    # Each has an error of its own, and sees where it was raised.
+    assert len(set(map(id, errors))) == 20
+    assert {(type(one), one.args) for one in errors} == {(KeyError, ("gone",))}
+    assert {traceback.extract_tb(one.__traceback__)[-1].name for one in errors} == {"__call__"}
     assert value.stats().values == 0
 
 
@@ -348,7 +306,7 @@ def test_a_value_that_asks_for_itself_is_an_error_and_no_deadlock(prerender):
         first("a")
 
 
-def test_who_waits_too_long_gives_up_and_the_next_one_tries_again(make_app, clock):
+def test_who_waits_too_long_gives_up_and_the_next_one_tries_again(make_app, clock, caplog):
     app = make_app({"PRERENDER_TIMEOUT": 0.2})
     entered, go, numbers, results = threading.Event(), threading.Event(), iter("12"), []
 
@@ -371,6 +329,7 @@ def test_who_waits_too_long_gives_up_and_the_next_one_tries_again(make_app, cloc
         with pytest.raises(DataError, match=r"fetching it for more than 0\.2 s"):
             value()
         assert value() == "2"
+        assert caplog.text.count("hangs, and another one takes its place") == 1
         go.set()
         hung.join(SECONDS)
         assert results == ["1"]
@@ -476,12 +435,98 @@ def test_a_fetch_behind_the_caller_that_ends_its_thread_is_a_failure_like_others
 
 
 def test_an_error_that_many_raise_does_not_grow():
-    flight = Flight()
+    flight = Flight("x", SECONDS)
     flight.land(None, ValueError("no"))
     for _ in range(50):
         with pytest.raises(ValueError, match="no") as caught:
             flight.wait(SECONDS)
     assert len(caught.traceback) < 5
+
+
+class Copied(Exception):
+    """Made of more than its arguments, or of something else."""
+
+    def __init__(self, code, *, why):
+        super().__init__(f"{code}: {why}")
+
+
+class Turned(Exception):
+    def __reduce__(self):
+        return (str, ("no error",))
+
+
+@pytest.mark.parametrize("error", [Copied(7, why="so"), Turned("so")])
+def test_an_error_that_cannot_be_copied_is_raised_itself(error):
+    flight = Flight("x", SECONDS)
+    flight.land(None, error)
+    with pytest.raises(type(error)) as caught:
+        flight.wait(SECONDS)
+    assert caught.value is error
+
+
+def test_a_fetch_that_hangs_in_a_thread_leaves_its_place_to_others(make_app, clock, caplog):
+    app, source = make_app({"PRERENDER_TIMEOUT": 0.05}), Source()
+    value = Prerender(clock=clock).data(ttl=60)(source)
+
+    def threads_hang(count):
+        wait_until(lambda: len(source.calls) == count)
+        flights = value._home.flights
+        wait_until(lambda: all(flight.hangs for flight in flights._in_threads))
+
+    with app.app_context():
+        for number in range(10):
+            value(number)
+        clock.forward(60)
+        source.go.clear()
+        for number in range(4):
+            assert value(number) == f"{number}{number + 1}"
+        threads_hang(14)
+        for number in range(4, 8):
+            assert value(number) == f"{number}{number + 1}"
+        threads_hang(18)
+        assert caplog.text.count("hangs; its thread is left behind") == 4
+        assert caplog.text.count("4 fetches hang: no others take the place of more") == 1
+        # Four were left behind, and four more have all the places there are.
+        assert value(8) == "89"
+        busy = [thread for thread in threading.enumerate() if thread.name == "prerender-data"]
+        assert len(busy) == 8
+        source.go.set()
+        wait_for_our_threads()
+        assert len(source.calls) == 18
+        value(8)
+        wait_for_our_threads()
+        assert value(8) == "819"
+
+
+def test_a_fork_that_python_was_not_told_of_is_noticed(prerender, source, clock, monkeypatch):
+    value = prerender.data(ttl=60)(source)
+    value()
+    clock.forward(60)
+    source.go.clear()
+    value()
+    flights = value._home.flights
+    assert (len(flights), len(flights._in_threads)) == (1, 1)
+    before = flights._lock
+    monkeypatch.setattr("flask_prerender.data.flights._process", 0)
+    assert value() == "x1"
+    assert flights._lock is not before
+    # The child begins a fetch of its own.
+    wait_until(lambda: len(source.calls) == 3)
+    source.go.set()
+
+
+def test_a_clock_that_is_set_back_ends_a_rest(prerender, source, clock):
+    value = prerender.data(ttl=60)(source)
+    value()
+    clock.forward(60)
+    source.error = ValueError("no")
+    value()
+    wait_for_our_threads()
+    source.error = None
+    clock.forward(-3600)
+    assert value() == "x1"
+    wait_for_our_threads()
+    assert value() == "x3"
 
 
 def test_a_value_that_rests_is_fetched_all_the_same_when_it_is_expired(prerender, source, clock):
@@ -517,8 +562,23 @@ def test_each_combination_of_arguments_has_a_value(prerender):
 
 def test_arguments_whose_texts_run_together_are_different_keys(prerender):
     value = prerender.data(lambda *parts: parts)
-    for parts in [("a", "b"), ("a', 'b",), (("a", "b"),), ("a", ("b",)), (), ("",)]:
+    for parts in [("a", "b"), ("a', 'b",), (("a", "b"),), ("a", ("b",)), (), ("",), ([],), ((),)]:
         assert value(*parts) == parts
+    named = prerender.data(lambda *parts, **names: (parts, names))
+    assert named(("a", 1)) != named(a=1)
+    one = prerender.data(lambda part: type(part))
+    assert [one(["a"]), one(("a",)), one(0.0), one(-0.0), one(0), one(False)] == [
+        list, tuple, float, float, int, bool,
+    ]  # fmt: skip
+    assert one.stats().fetched == 6
+
+
+def test_a_dict_is_no_key_however_it_is_given(prerender):
+    value = prerender.data(lambda part: part)
+    with pytest.raises(DataError, match=r"key of .* is made of \{'a': 1\}"):
+        value({"a": 1})
+    with pytest.raises(DataError, match=r"key of .* is made of \{'a': 1\}"):
+        value(part={"a": 1})
 
 
 def test_an_argument_without_one_text_needs_a_key(prerender):
@@ -559,7 +619,7 @@ def test_a_long_key_takes_no_more_room_than_another(prerender, source):
     value = prerender.data(source)
     long = "x" * 100_000
     assert value(long) == value(long) != value(long + "y")
-    assert max(map(len, value._shelf()._place.names())) < 300
+    assert max(map(len, value._source().shelf._place.names())) < 300
 
 
 def test_the_number_of_values_is_bounded_and_the_least_recently_used_goes(prerender, source):
@@ -705,6 +765,41 @@ def test_the_values_of_other_workers_are_taken_back_too(make_app, clock):
     assert [ask(1), ask(0)] == ["c", "d"]
 
 
+def test_what_is_seen_to_come_before_it_is_written_is_read_when_it_is_there(
+    site, source, monkeypatch
+):
+    """The counter moves a moment before the row that it counts can be read."""
+    value = site.prerender.data(ttl=None, tags=["t"])(source)
+    state = site.app.extensions["prerender"]
+    with site.app.app_context():
+        site.prerender.purge(tag="other")
+        assert value() == "x1"
+        ahead = state.coordination.revision() + 1
+        with monkeypatch.context() as patch:
+            patch.setattr(state.coordination, "revision", lambda: ahead)
+            assert value() == "x1"
+        # Another process wrote it.
+        state.coordination.revoke(["t"], hard=True)
+        assert state.coordination.revision() == ahead
+        assert value() == "x2"
+
+
+def test_a_command_and_a_request_from_outside_take_values_back(site, source):
+    value = site.prerender.data(ttl=None, tags=["prices"])(source)
+    with site.app.app_context():
+        assert value() == "x1"
+        ran = site.app.test_cli_runner().invoke(args=["prerender", "purge", "--tag", "prices"])
+        assert ran.exit_code == 0, ran.output
+        assert value() == "x2"
+        answer = site.app.test_client().post(
+            "/_prerender/purge",
+            json={"tag": "prices"},
+            headers={"Authorization": f"Bearer {TOKEN}"},
+        )
+        assert answer.status_code == 200
+        assert value() == "x3"
+
+
 def test_where_it_cannot_be_read_what_was_taken_back_values_are_served_on(
     site, source, monkeypatch, caplog
 ):
@@ -727,125 +822,9 @@ def test_more_is_taken_back_than_can_be_remembered_without_an_app(prerender, sou
     value("a")
     for number in range(10_001):
         value.revalidate(number)
-    newest = value._shelf()._revoked._newest
+    newest = value._source().shelf._revoked._newest
     assert len(newest) < 10_000
     assert value("a") == "a2"
-
-
-# In a page.
-
-
-def test_a_page_has_the_tags_of_its_values_and_their_life(site, clock):
-    source = Source()
-    price = site.prerender.data(ttl=60, tags=["prices"])(source)
-    name = site.prerender.data(ttl=None, tags=["names"])(lambda: "n")
-
-    @site.app.route("/")
-    @site.app.prerender(fallback="render")
-    def index():
-        return f"{price()} {name()}"
-
-    with site.app.app_context():
-        price()
-    clock.forward(20)
-    assert site.get("/") == "x1 n"
-    page = site.page("/")
-    assert {"prices", "names", f"data:{price.name}"} <= set(page.tags)
-    assert page.revalidate == 40.0
-    with site.app.app_context():
-        site.prerender.purge(tag="prices")
-    assert site.get("/") == "x2 n"
-    assert site.page("/").revalidate == 60.0
-    with site.app.app_context():
-        price.purge()
-    assert site.get("/") == "x3 n"
-
-
-def test_a_page_of_a_stale_value_has_a_short_life(site, clock):
-    source = Source()
-    price = site.prerender.data(ttl=60)(source)
-
-    @site.app.route("/")
-    @site.app.prerender(fallback="render")
-    def index():
-        return price()
-
-    with site.app.app_context():
-        price()
-    clock.forward(60)
-    assert site.get("/") == "x1"
-    assert site.page("/").revalidate == 2.0
-    wait_for_our_threads()
-    clock.forward(2)
-    assert site.get("/") == "x1"
-    wait_for_our_threads()
-    assert site.get("/") == "x2"
-    assert site.page("/").revalidate == 58.0
-
-
-def test_a_page_of_a_value_about_to_be_stale_is_not_rendered_at_every_visit(site, clock):
-    value = site.prerender.data(ttl=60)(lambda: "v")
-
-    @site.app.route("/")
-    @site.app.prerender(fallback="render")
-    def index():
-        return value()
-
-    with site.app.app_context():
-        value()
-    clock.forward(59.75)
-    assert site.get("/") == "v"
-    assert site.page("/").revalidate == 1.0
-
-
-def test_a_page_of_values_that_last_for_ever_lasts_for_ever(site):
-    value = site.prerender.data(ttl=None)(lambda: "v")
-
-    @site.app.route("/")
-    @site.app.prerender(fallback="render")
-    def index():
-        return value()
-
-    assert site.get("/") == "v"
-    assert site.page("/").revalidate is None
-
-
-def test_a_value_made_of_values_has_their_tags_and_the_shortest_life(site, clock):
-    prices = Source()
-    price = site.prerender.data(ttl=10, stale_ttl=0, tags=["prices"])(prices)
-
-    @site.prerender.data(ttl=60, stale_ttl=0)
-    def basket():
-        return f"{price('a')} {price('b')}"
-
-    @site.app.route("/")
-    @site.app.prerender(fallback="render")
-    def index():
-        return basket()
-
-    assert site.get("/") == "a1 b2"
-    assert site.page("/").revalidate == 10.0
-    assert "prices" in site.page("/").tags
-    clock.forward(10)
-    with site.app.app_context():
-        assert basket() == "a3 b4"
-        site.prerender.purge(tag="prices")
-        assert basket() == "a5 b6"
-
-
-def test_a_purge_of_one_key_takes_the_pages_made_of_it(site):
-    source = Source()
-    price = site.prerender.data(ttl=None)(source)
-
-    @site.app.route("/<sku>")
-    @site.app.prerender(fallback="render")
-    def show(sku):
-        return price(sku)
-
-    assert (site.get("/a"), site.get("/b")) == ("a1", "b2")
-    with site.app.app_context():
-        price.purge("a")
-    assert (site.get("/b"), site.get("/a")) == ("b2", "a3")
 
 
 # Who asks, and what the function sees.
@@ -937,7 +916,8 @@ def test_a_forked_child_fetches_with_locks_and_threads_of_its_own(prerender, sou
     source.entered.clear()
     assert value("a") == "a1"
     assert source.entered.wait(SECONDS)
-    shelf = value._shelf()
+    source_ = value._source()
+    shelf = source_.shelf
     held, forked = threading.Event(), threading.Event()
 
     def hold():
@@ -945,7 +925,7 @@ def test_a_forked_child_fetches_with_locks_and_threads_of_its_own(prerender, sou
             prerender.data._home.lock,
             shelf._lock,
             shelf._place._lock,
-            shelf._fetches._lock,
+            source_._flights._lock,
             shelf._revoked._lock,
         ):
             held.set()
@@ -966,7 +946,7 @@ def test_a_forked_child_fetches_with_locks_and_threads_of_its_own(prerender, sou
     try:
         signal.alarm(10)
         source.go.set()
-        assert len(shelf._fetches) == 0
+        assert len(source_._flights) == 0
         assert value("a") == "a1"
         wait_until(lambda: value("a") == "a4")
         value.purge("b")
@@ -977,269 +957,7 @@ def test_a_forked_child_fetches_with_locks_and_threads_of_its_own(prerender, sou
         os._exit(status)
 
 
-# In a cache of cachelib.
-
-
-@pytest.fixture(params=["simple", "file"])
-def make_cache(request, tmp_path):
-    def make(**options):
-        options = {"threshold": 1000, **options}
-        if request.param == "simple":
-            return SimpleCache(**options)
-        return FileSystemCache(str(tmp_path / "cache"), **options)
-
-    return make
-
-
-def test_a_cache_keeps_values_for_their_whole_life(prerender, source, clock, make_cache):
-    value = prerender.data(ttl=60, cache=make_cache(default_timeout=1))(source)
-    assert value("a") == "a1"
-    clock.forward(59)
-    assert value("a") == "a1"
-    clock.forward(1)
-    assert value("a") == "a1"
-    wait_for_our_threads()
-    assert value("a") == "a2"
-    value.revalidate("a")
-    assert value("a") == "a2"
-    wait_for_our_threads()
-    value.purge("a")
-    assert value("a") == "a4"
-    clock.forward(3660)
-    assert value("a") == "a5"
-
-
-def test_the_cache_is_told_the_life_of_the_value(prerender, clock):
-    told = []
-
-    class Told(SimpleCache):
-        def set(self, key, value, timeout=None):
-            assert isinstance(value, bytes)
-            told.append(timeout)
-            return super().set(key, value, timeout)
-
-    value = prerender.data(cache=Told(1000))(
-        lambda ttl, stale: Fetched(1, ttl=ttl, stale_ttl=stale)
-    )
-    for life in [(7, 100.5), (None, 1), (1, None), (10.0**12, 1)]:
-        value(*life)
-    assert told == [109, 0, 0, 10 * 365 * 86400]
-
-
-def test_processes_share_what_is_in_a_cache(clock, tmp_path):
-    calls = []
-    values = []
-    for _ in range(2):
-        cache = FileSystemCache(str(tmp_path / "cache"), threshold=1000)
-        values.append(
-            Prerender(clock=clock).data(name="v", cache=cache, tags=["t"])(
-                lambda: calls.append(1) or {"n": len(calls), "list": [None, 1.5, "ü"]}
-            )
-        )
-    assert values[0]() == values[1]() == {"n": 1, "list": [None, 1.5, "ü"]}
-    values[0].purge()
-    assert values[1]()["n"] == 2
-    assert values[0]()["n"] == 2
-
-
-def test_the_first_caller_gets_what_all_others_get(prerender):
-    value = prerender.data(cache=SimpleCache(1000))(lambda: {"pair": (1, 2), 3: "three"})
-    first = value()
-    assert first == value() == {"pair": [1, 2], "3": "three"}
-
-
-def test_what_is_no_json_is_refused_in_words_that_say_so(prerender, make_cache):
-    class Price:
-        pass
-
-    value = prerender.data(name="price", cache=make_cache())(lambda: Price())
-    with pytest.raises(DataError, match=r"price returned a Price .* JSON .*dumps= and loads="):
-        value()
-
-
-def test_own_forms_may_be_given(prerender, make_cache):
-    value = prerender.data(
-        cache=make_cache(), dumps=lambda pair: b"%d\n%d" % pair, loads=lambda raw: tuple(
-            map(int, raw.split())
-        ),
-    )(lambda: (1, 2))  # fmt: skip
-    assert value() == value() == (1, 2)
-    assert value.stats().fetched == 1
-
-
-def test_the_error_of_an_own_form_is_the_callers(prerender):
-    def refuse(value):
-        raise ValueError("not this one")
-
-    value = prerender.data(cache=SimpleCache(1000), dumps=refuse, loads=json.loads)(lambda: 1)
-    with pytest.raises(ValueError, match="not this one"):
-        value()
-
-
-def test_own_forms_that_do_not_fit_together_are_an_error(prerender):
-    value = prerender.data(cache=SimpleCache(1000), dumps=str, loads=json.loads)(lambda: "{")
-    with pytest.raises(DataError, match="loads= cannot read what dumps= wrote"):
-        value()
-
-
-class Bomb:
-    def __reduce__(self):
-        return (os.mkdir, ("exploded",))
-
-
-@pytest.mark.parametrize(
-    "damage",
-    [
-        pytest.param(lambda raw: raw[:-1], id="cut"),
-        pytest.param(lambda raw: raw + b" ", id="longer"),
-        pytest.param(lambda raw: raw.replace(b'"a1"', b'"b1"'), id="changed"),
-        pytest.param(lambda raw: raw.replace(b"data 1", b"data 2"), id="another version"),
-        pytest.param(lambda raw: raw[10:], id="without its head"),
-        pytest.param(lambda raw: b"", id="empty"),
-        pytest.param(lambda raw: b"\n\n", id="lines"),
-        pytest.param(lambda raw: pickle.dumps(Bomb()), id="a pickle"),
-    ],
-)
-def test_bytes_that_are_not_the_value_are_not_served(prerender, source, caplog, tmp_path, damage):
-    cache = SimpleCache(1000)
-    value = prerender.data(cache=cache)(source)
-    value("a")
-    (name,) = cache._cache
-    cache.set(name, damage(cache.get(name)))
-    assert value("a") == "a2"
-    assert "is not a value" in caplog.text
-    assert value("a") == "a2"
-    assert not (tmp_path / "exploded").exists()
-
-
-def test_the_bytes_of_another_key_are_not_served(prerender, source):
-    cache = SimpleCache(1000)
-    value = prerender.data(cache=cache)(source)
-    value("a"), value("b")
-    one, other = cache._cache
-    cache.set(one, cache.get(other))
-    assert (value("a"), value("b")) == ("a3", "b2")
-
-
-def test_what_somebody_else_put_there_is_no_value(prerender, source):
-    cache = SimpleCache(1000)
-    value = prerender.data(cache=cache)(source)
-    value("a")
-    (name,) = cache._cache
-    cache.set(name, {"a": 1})
-    assert value("a") == "a2"
-
-
-class Ailing(SimpleCache):
-    is_ill = True
-
-    def get(self, key):
-        if self.is_ill:
-            raise ConnectionError("down")
-        return super().get(key)
-
-    def set(self, key, value, timeout=None):
-        if self.is_ill:
-            raise ConnectionError("down")
-        return super().set(key, value, timeout)
-
-
-def test_while_a_cache_is_down_values_are_kept_in_memory(prerender, source, clock, caplog):
-    caplog.set_level(logging.INFO, "flask_prerender")
-    cache = Ailing(1000)
-    value = prerender.data(ttl=60, cache=cache)(source)
-    assert [value() for _ in range(10)] == ["x1"] * 10
-    assert len(caplog.records) == 2
-    assert "the Ailing cannot write: ConnectionError('down')" in caplog.text
-    assert "the Ailing cannot read: ConnectionError('down')" in caplog.text
-    cache.is_ill = False
-    clock.forward(60)
-    assert value() == "x1"
-    wait_for_our_threads()
-    assert value() == "x2"
-    assert "the Ailing can read again" in caplog.text
-    assert "the Ailing can write again" in caplog.text
-    assert len(cache._cache) == 1
-    # What memory had meanwhile is of no use any more.
-    cache.clear()
-    assert value() == "x3"
-
-
-def test_while_a_cache_only_cannot_be_read_values_are_kept_in_memory(prerender, source, caplog):
-    class Blind(SimpleCache):
-        def get(self, key):
-            raise ConnectionError("blind")
-
-    value = prerender.data(cache=Blind(1000))(source)
-    assert [value() for _ in range(10)] == ["x1"] * 10
-    assert len(caplog.records) == 1
-
-
-def test_a_cache_that_says_it_could_not_write_is_not_relied_on(prerender, source):
-    class Full(SimpleCache):
-        def set(self, key, value, timeout=None):
-            return False
-
-    value = prerender.data(cache=Full(1000))(source)
-    assert value() == value() == "x1"
-
-
-def test_a_process_leaves_no_more_values_in_a_cache_than_it_may(prerender, source, make_cache):
-    cache = make_cache()
-    value = prerender.data(max_values=3, cache=cache)(source)
-    for number in range(10):
-        value(str(number))
-    kept = [n for n in range(10) if cache.has(value._shelf()._place._place(repr(str(n))))]
-    assert kept == [7, 8, 9]
-    assert value.stats().evicted == 7
-    value.purge()
-    assert value.stats().values == 0
-
-
-@pytest.mark.parametrize(
-    ("cache", "said"),
-    [
-        (SimpleCache(), r"SimpleCache drops values beyond 500 .* SimpleCache\(threshold=1000\)"),
-        (SimpleCache(threshold=0), "beyond 500"),
-        (SimpleCache(threshold=999), "beyond 999"),
-        (NullCache(), "keeps nothing"),
-        ({}, "must be a cache of cachelib"),
-    ],
-)
-def test_a_cache_that_would_lose_values_is_refused(prerender, cache, said):
-    with pytest.raises(ConfigError, match=said):
-        prerender.data(cache=cache)(len)
-
-
-def test_functions_that_share_a_cache_share_its_room(prerender):
-    cache = SimpleCache(threshold=1500)
-    first = prerender.data(cache=cache)(lambda: "first")
-    with pytest.raises(ConfigError, match="another function named"):
-        prerender.data(cache=cache)(lambda: "second")
-    with pytest.raises(ConfigError, match="up to 2000"):
-        prerender.data(cache=cache, name="second")(lambda: "second")
-    second = prerender.data(cache=cache, name="second", max_values=500)(lambda: "second")
-    assert (first(), second()) == ("first", "second")
-
-
-def test_a_factory_may_make_its_functions_again(clock):
-    cache = SimpleCache(threshold=1000)
-
-    def make():
-        @Prerender(clock=clock).data(cache=cache)
-        def value():
-            return 1
-
-        return value
-
-    assert make()() == make()() == 1
-
-
 # Registration.
-
-
-async def a_coroutine():
-    return 1
 
 
 def a_generator():
@@ -1262,6 +980,11 @@ class Async:
         ({"ttl": True}, len, "ttl= is True"),
         ({"ttl": "60"}, len, "ttl= is '60'"),
         ({"ttl": float("nan")}, len, "ttl= is nan"),
+        ({"ttl": float("inf")}, len, "ttl= is inf, and must be seconds, or None for ever"),
+        ({}, functools.partial(a_coroutine), "is async"),
+        ({"on_error": lambda: 1}, len, r"on_error= must be a function of 1 argument \(error\)"),
+        ({"on_error": 7}, len, "on_error= is 7"),
+        ({"onerror": len}, len, r"Did you mean 'on_error'\?"),
         ({"stale_ttl": -1}, len, "stale_ttl= is -1"),
         ({"max_values": 0}, len, "max_values= is 0"),
         ({"max_values": 1.5}, len, r"max_values= is 1\.5"),
@@ -1284,288 +1007,70 @@ def test_what_cannot_be_kept_is_refused_at_registration(prerender, options, func
         prerender.data(**options)(function)
 
 
+def test_what_can_be_read_only_once_is_not_kept(prerender):
+    once = {
+        "generator": lambda: (one for one in "ab"),
+        "map": lambda: map(str, "ab"),
+        "coroutine": lambda: a_coroutine(),
+    }
+    value = prerender.data(name="once")(lambda kind: once[kind]())
+    for kind in once:
+        with pytest.raises(DataError, match=rf"once\('{kind}'\) returned a {kind}, .* only once"):
+            value(kind)
+    assert value.stats().values == 0
+
+
+@pytest.mark.parametrize(
+    ("life", "said"),
+    [
+        ({"ttl": -1}, "ttl= is -1"),
+        ({"ttl": "60"}, "ttl= is '60'"),
+        ({"ttl": float("nan")}, "ttl= is nan"),
+        ({"stale_ttl": True}, "stale_ttl= is True"),
+        ({"tags": "prices"}, "tags= is 'prices'"),
+    ],
+)
+def test_a_life_that_is_none_is_an_error_of_the_fetch(prerender, life, said):
+    value = prerender.data(lambda: Fetched(1, **life))
+    with pytest.raises(DataError, match=said):
+        value()
+    assert value.stats().values == 0
+
+
+def test_on_error_answers_in_place_of_a_value_that_could_not_be_had(prerender, source, clock):
+    errors = []
+    value = prerender.data(ttl=60, stale_ttl=10, on_error=lambda e: errors.append(e) or "none")(
+        source
+    )
+    source.error = ValueError("no")
+    assert [value(), value()] == ["none", "none"]
+    assert errors == [source.error] * 2
+    source.error = None
+    # Its answer was not kept.
+    assert value() == "x3"
+    source.error = ValueError("behind")
+    clock.forward(60)
+    assert value() == "x3"
+    wait_for_our_threads()
+    assert (len(source.calls), len(errors)) == (4, 2)
+    clock.forward(10)
+    assert value() == "none"
+
+
+def test_on_error_may_raise(prerender, source):
+    def closed(error):
+        raise LookupError("closed") from error
+
+    value = prerender.data(on_error=closed)(source)
+    source.error = ValueError("no")
+    with pytest.raises(LookupError, match="closed"):
+        value()
+
+
 def test_tags_that_are_no_tags_are_an_error_of_the_fetch(prerender):
     value = prerender.data(tags=lambda: "prices")(lambda: 1)
     with pytest.raises(DataError, match="tags= is 'prices'"):
         value()
-
-
-# The pipeline.
-
-
-class Port:
-    """A port of the reference's example, line by line."""
-
-    def __init__(self, site, **options):
-        self.source, self.errors = Source(), []
-        self.pipeline = site.prerender.data.pipeline(
-            **{
-                "extract": lambda request: request.headers.get("X-Shop", "none"),
-                "key": lambda request: request.headers.get("X-Shop", "none"),
-                "fetch": self.source,
-                "apply": self.apply,
-                **options,
-            }
-        )
-        site.app.before_request(self.pipeline)
-        site.app.add_url_rule("/", "index", self.index)
-        self.client = site.app.test_client()
-
-    def apply(self, request, value):
-        g.shop = value
-
-    def index(self):
-        return f"shop {g.get('shop', '-')}"
-
-    def get(self, shop="a"):
-        response = self.client.get("/", headers={"X-Shop": shop})
-        return response.status_code, response.text
-
-
-def test_a_miss_fetches_and_applies_and_keeps(site):
-    port = Port(site)
-    assert port.get() == (200, "shop a1")
-    with site.app.app_context():
-        assert port.pipeline.stats().values == 1
-
-
-def test_a_fresh_hit_does_not_fetch(site, clock):
-    port = Port(site)
-    port.get()
-    clock.forward(59.9)
-    assert port.get() == (200, "shop a1")
-    assert len(port.source.calls) == 1
-
-
-def test_a_stale_hit_is_applied_and_made_new_behind_the_request(site, clock):
-    port = Port(site)
-    port.get()
-    clock.forward(60)
-    port.source.go.clear()
-    assert port.get() == (200, "shop a1")
-    port.source.go.set()
-    wait_for_our_threads()
-    assert port.get() == (200, "shop a2")
-
-
-def test_beyond_the_stale_window_the_request_fetches(site, clock):
-    port = Port(site)
-    port.get()
-    clock.forward(3660)
-    assert port.get() == (200, "shop a2")
-
-
-def test_a_miss_with_an_error_goes_to_on_error_and_keeps_and_applies_nothing(site):
-    errors = []
-    port = Port(site, on_error=lambda request, error: errors.append((request.path, error)))
-    port.source.error = ValueError("no")
-    assert port.get() == (200, "shop -")
-    assert errors == [("/", port.source.error)]
-    with site.app.app_context():
-        assert port.pipeline.stats().values == 0
-    port.source.error = None
-    assert port.get() == (200, "shop a2")
-
-
-def test_on_error_may_end_the_request(site):
-    port = Port(site, on_error=lambda request, error: ("closed", 503))
-    port.source.error = ValueError("no")
-    assert port.get() == (503, "closed")
-
-
-def test_on_error_may_abort(site):
-    port = Port(site, on_error=lambda request, error: abort(418))
-    port.source.error = ValueError("no")
-    assert port.get()[0] == 418
-
-
-def test_without_on_error_the_error_is_logged_and_the_request_goes_on(site, caplog):
-    port = Port(site)
-    port.source.error = ValueError("no")
-    assert port.get() == (200, "shop -")
-    assert caplog.records[-1].levelname == "ERROR"
-    assert caplog.records[-1].exc_info[1] is port.source.error
-
-
-def test_an_error_behind_the_request_does_not_go_to_on_error(site, clock):
-    errors = []
-    port = Port(site, on_error=lambda request, error: errors.append(error))
-    port.get()
-    port.source.error = ValueError("no")
-    clock.forward(60)
-    assert port.get() == (200, "shop a1")
-    wait_for_our_threads()
-    assert len(port.source.calls) == 2
-    assert errors == []
-
-
-def test_each_request_that_waits_for_a_fetch_that_fails_has_its_own_on_error(site):
-    errors = []
-    port = Port(site, on_error=lambda request, error: errors.append(error) or ("closed", 503))
-    port.source.error = ValueError("no")
-    port.source.go.clear()
-
-    def let_go():
-        with site.app.app_context():
-            wait_until(lambda: port.pipeline.stats().shared == 9)
-        port.source.go.set()
-
-    threading.Thread(target=let_go).start()
-    assert at_once(10, lambda: site.app.test_client().get("/").status_code) == [503] * 10
-    assert errors == [port.source.error] * 10
-    assert len(port.source.calls) == 1
-
-
-def test_extract_and_key_say_which_value_it_is(site):
-    port = Port(site)
-    assert port.get("a") == (200, "shop a1")
-    assert port.get("b") == (200, "shop b2")
-    assert port.get("a") == (200, "shop a1")
-    with site.app.app_context():
-        port.pipeline.purge("a")
-    assert port.get("a") == (200, "shop a3")
-    assert port.get("b") == (200, "shop b2")
-
-
-def test_without_a_key_all_requests_have_one_value(site):
-    port = Port(site, key=None)
-    assert port.get("a") == port.get("b") == (200, "shop a1")
-    with site.app.app_context():
-        port.pipeline.purge()
-    assert port.get("b") == (200, "shop b2")
-
-
-def test_without_extract_fetch_is_given_none(site):
-    port = Port(site, key="all", extract=None)
-    assert port.get("a") == port.get("b") == (200, "shop None1")
-    with site.app.app_context():
-        port.pipeline.purge("all")
-    assert port.get("a") == (200, "shop None2")
-
-
-def test_none_is_applied_like_any_value(site):
-    applied = []
-    calls = []
-    Port(
-        site,
-        fetch=lambda extracted: calls.append(extracted),
-        apply=lambda request, value: applied.append(value),
-    )
-    for _ in range(2):
-        site.get("/")
-    assert (applied, len(calls)) == ([None, None], 1)
-
-
-def test_what_apply_returns_ends_the_request(site):
-    port = Port(site, apply=lambda request, value: (f"only {value}", 202))
-    assert port.get() == (202, "only a1")
-
-
-def test_a_fetch_may_give_its_value_a_life_and_the_tags_may_depend_on_it(site, clock):
-    calls = []
-
-    def fetch(shop):
-        calls.append(shop)
-        return Fetched(f"{shop}{len(calls)}", ttl=5, stale_ttl=0)
-
-    port = Port(site, fetch=fetch, tags=lambda shop: [f"shop:{shop}"])
-    assert port.get() == (200, "shop a1")
-    clock.forward(5)
-    assert port.get() == (200, "shop a2")
-    with site.app.app_context():
-        site.prerender.purge(tag="shop:a")
-    assert port.get() == (200, "shop a3")
-
-
-def test_a_pipeline_goes_around_one_view_as_well(site):
-    source = Source()
-    features = site.prerender.data.pipeline(
-        fetch=lambda extracted: source(),
-        apply=lambda request, value: setattr(g, "features", value),
-    )
-
-    @site.app.route("/with/<name>")
-    @features
-    def with_features(name):
-        return f"{name} {g.features}"
-
-    @site.app.route("/without")
-    def without():
-        return str("features" in g)
-
-    class Listing(MethodView):
-        decorators = [features]  # noqa: RUF012
-
-        def get(self):
-            return g.features
-
-    site.app.add_url_rule("/listing", view_func=Listing.as_view("listing"))
-    assert with_features.__name__ == "with_features"
-    assert site.get("/with/a") == "a x1"
-    assert site.get("/without") == "False"
-    assert site.get("/listing") == "x1"
-
-
-def test_a_pipeline_around_a_view_may_answer_in_its_place(site):
-    gate = site.prerender.data.pipeline(
-        fetch=lambda extracted: "closed",
-        apply=lambda request, value: (value, 503) if request.args.get("closed") else None,
-    )
-
-    @site.app.route("/")
-    @gate
-    def index():
-        return "open"
-
-    assert (site.get("/"), site.get("/?closed=1")) == ("open", "closed")
-
-
-def test_a_page_behind_a_pipeline_has_the_tags_of_its_value(site):
-    features = site.prerender.data.pipeline(
-        fetch=lambda extracted: "f",
-        apply=lambda request, value: setattr(g, "features", value),
-        tags=["features"],
-    )
-
-    @site.app.route("/")
-    @site.app.prerender(fallback="render")
-    @features
-    def index():
-        return g.features
-
-    assert site.get("/") == "f"
-    assert "features" in site.page("/").tags
-    assert site.page("/").revalidate == 60.0
-
-
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [
-        ({"fetch": None}, r"fetch= is missing\. It is a function of 1 argument \(extracted\)"),
-        (
-            {"apply": None},
-            r"apply= is missing\. It is a function of 2 arguments \(request, value\)",
-        ),
-        ({"fetch": 7}, "fetch= is 7, and must be a function"),
-        (
-            {"fetch": lambda: 1},
-            r"fetch= must be .* 1 argument \(extracted\), and .*<lambda>\(\) is",
-        ),
-        ({"fetch": a_coroutine}, "a_coroutine is async"),
-        ({"apply": lambda value: 1}, r"apply= must be a function of 2 arguments"),
-        ({"extract": lambda: 1}, r"extract= must be a function of 1 argument \(request\)"),
-        ({"key": lambda: 1}, r"key= must be a function of 1 argument \(request\)"),
-        ({"key": 7}, "key= is 7"),
-        ({"on_error": lambda error: 1}, r"on_error= must be .* \(request, error\)"),
-        ({"tags": lambda: []}, r"tags= must be a function of 1 argument \(extracted\)"),
-        ({"ttl": -1}, r"prerender\.data\.pipeline\(\): ttl= is -1"),
-        ({"stale": 1}, r"pipeline\(\): there is no option 'stale'\. Did you mean 'stale_ttl'\?"),
-    ],
-)
-def test_a_pipeline_that_cannot_work_fails_when_it_is_made(prerender, options, said):
-    good = {"fetch": lambda extracted: 1, "apply": lambda request, value: None}
-    with pytest.raises(ConfigError, match=said):
-        prerender.data.pipeline(**{**good, **options})
 
 
 def test_a_purge_tells_the_signal(site):

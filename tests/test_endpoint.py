@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 import json
 import socket
 
 import pytest
+from flask import Blueprint
+from flask import Flask
 from flask import request
 from flask_wtf import CSRFProtect
+from werkzeug.middleware.dispatcher import DispatcherMiddleware
+from werkzeug.test import Client
 
 from flask_prerender import ConfigError
 from flask_prerender import endpoint as room
@@ -226,6 +231,21 @@ def test_only_the_exact_url_is_ours(app, path):
     assert site_of(app).coordination.revision() == before
 
 
+@pytest.mark.parametrize(
+    "path", ["//_prerender/purge", "/_prerender//purge", "///_prerender/purge"]
+)
+def test_more_slashes_are_another_url(app, path):
+    before = site_of(app).coordination.revision()
+    answer = app.test_client().post(
+        "/",
+        json={"tag": "a"},
+        headers={"Authorization": f"Bearer {TOKEN}"},
+        environ_overrides={"PATH_INFO": path},
+    )
+    assert answer.status_code in (308, 404)
+    assert site_of(app).coordination.revision() == before
+
+
 def test_its_urls_are_never_marked_nor_stored(make_app):
     app = make_app({"PRERENDER_TOKENS": TOKEN, "PRERENDER_RULES": {"/*": True}})
     assert post(app, PURGE, {"tag": "a"}).headers.get("X-Prerendered") is None
@@ -290,8 +310,6 @@ def test_no_path_makes_a_request_to_elsewhere(app, monkeypatch, clock):
 
 @pytest.mark.parametrize("first", ["csrf", "prerender"])
 def test_csrf_protection_leaves_its_urls_alone_and_no_others(make_app, tmp_path, first):
-    from flask import Flask
-
     app = Flask("site", root_path=str(tmp_path), instance_path=str(tmp_path / "instance"))
     app.config.update(PRERENDER_TOKENS=TOKEN, SECRET_KEY="x" * 32)
     if first == "csrf":
@@ -317,3 +335,239 @@ def test_what_runs_before_requests_runs_for_it_too(app):
     app.before_request_funcs[None].append(lambda: seen.append(request.path) and None)
     post(app, body={"tag": "a"})
     assert seen == [PURGE]
+
+
+@pytest.mark.parametrize("limit", [None, 10])
+def test_the_limit_of_the_body_is_its_own_whatever_the_app_has(make_app, limit):
+    app = make_app({"PRERENDER_TOKENS": TOKEN, "MAX_CONTENT_LENGTH": limit})
+    assert post(app, body={"tag": "a" * 200}).status_code == 200
+    assert post(app, body=b"a" * 65537).status_code == 413
+    assert post(app, body=b"a" * 65536).status_code == 422
+
+
+def test_a_body_that_was_read_before_is_read_all_the_same(make_app):
+    app = make_app({"PRERENDER_TOKENS": TOKEN})
+    app.before_request(lambda: request.get_data() and None)
+    assert post(app, body={"tag": "a"}).status_code == 200
+
+
+# Signed calls.
+
+
+def sign(clock, body, verb="purge", *, token=TOKEN, moment=None):
+    moment = f"{clock():.6f}" if moment is None else moment
+    signed = f"{moment} {verb} ".encode() + body
+    return f"{moment}:{hmac.new(token.encode(), signed, hashlib.sha256).hexdigest()}"
+
+
+def call(app, signature, body, verb="purge", scheme="HMAC-SHA256"):
+    headers = {"Authorization": f"{scheme} {signature}"}
+    return app.test_client().post(f"/_prerender/{verb}", data=body, headers=headers)
+
+
+BODY = json.dumps({"paths": ["/page"]}).encode()
+
+
+@pytest.mark.parametrize("token", [TOKEN, OTHER])
+@pytest.mark.parametrize("verb", ["purge", "revalidate"])
+def test_a_signed_call_sends_no_token(app, clock, token, verb):
+    answer = call(app, sign(clock, BODY, verb, token=token), BODY, verb)
+    assert answer.status_code == 200
+    assert answer.json["affected"] == ["/page"]
+    assert answer.json["hard"] == (verb == "purge")
+
+
+def test_a_signed_call_may_be_up_to_five_minutes_old_or_early(app, clock):
+    for seconds, status in ((-300.1, 401), (-300, 200), (300, 200), (300.1, 401), (1e9, 401)):
+        moment = f"{clock() + seconds:.1f}"
+        answer = call(app, sign(clock, BODY, moment=moment), BODY)
+        assert answer.status_code == status, seconds
+
+
+@pytest.mark.parametrize(
+    "moment", ["", "now", "nan", "inf", "-1", "1e9", " ", "1_800_000_000", "١٨٠٠٠٠٠٠٠٠"]
+)
+def test_a_moment_is_a_number_of_seconds(app, clock, moment):
+    assert (
+        call(app, sign(clock, BODY, moment=moment).encode().decode("latin-1"), BODY).status_code
+        == 401
+    )
+
+
+def test_what_is_signed_is_moment_verb_and_body(app, clock):
+    signature = sign(clock, BODY)
+    moment, mark = signature.split(":")
+    before = site_of(app).coordination.revision()
+    for answer in (
+        call(app, signature, BODY + b" "),
+        call(app, signature, BODY, "revalidate"),
+        call(app, f"{float(moment) + 1:.6f}:{mark}", BODY),
+        call(app, f"{moment}0:{mark}", BODY),
+        call(app, f"{moment}:{mark.upper()}", BODY),
+        call(app, f"{moment}:{mark[:-1]}", BODY),
+        call(app, f"{moment}:{mark}:", BODY),
+        call(app, f"{moment}:\xe4", BODY),
+        call(app, f"{moment}:", BODY),
+        call(app, moment, BODY),
+        call(app, "", BODY),
+        call(app, sign(clock, BODY, token="c" * 32), BODY),
+        call(app, signature, BODY, scheme="Bearer"),
+        call(app, TOKEN, BODY),
+    ):
+        assert answer.status_code == 401
+        assert answer.json == {"error": "unauthorized"}
+        assert answer.headers["Cache-Control"] == "no-store"
+    assert site_of(app).coordination.revision() == before
+    assert call(app, signature, BODY).status_code == 200  # none of them used it up
+
+
+def test_a_call_that_was_overheard_is_of_no_use_to_any_process(make_app, clock):
+    one, two = (make_app({"PRERENDER_TOKENS": TOKEN}) for _ in range(2))
+    signature = sign(clock, BODY)
+    assert call(one, signature, BODY).status_code == 200
+    revision = site_of(one).coordination.revision()
+    for app in (one, two, one):
+        assert call(app, signature, BODY).status_code == 401
+        clock.forward(100)
+    clock.forward(1)
+    assert call(two, signature, BODY).status_code == 401  # too old by now
+    assert site_of(one).coordination.revision() == revision
+    assert call(two, sign(clock, BODY), BODY).status_code == 200
+
+
+def test_calls_sent_again_use_up_nothing_of_the_owners(app, clock):
+    signature = sign(clock, BODY)
+    assert call(app, signature, BODY).status_code == 200
+    for _ in range(50):
+        assert call(app, signature, BODY).status_code == 401
+    codes = [call(app, sign(clock, BODY, moment=f"{clock() + n:.1f}"), BODY).status_code
+             for n in range(1, 12)]  # fmt: skip
+    assert codes == [200] * 9 + [429] * 2
+
+
+def test_a_call_that_came_too_fast_may_be_sent_again(app, clock):
+    for n in range(10):
+        assert post(app, body={"tag": str(n)}).status_code == 200
+    signature = sign(clock, BODY)
+    assert call(app, signature, BODY).status_code == 429
+    clock.forward(1)
+    assert call(app, signature, BODY).status_code == 200
+
+
+def test_a_signed_body_has_the_limits_of_any_other(app, clock):
+    body = b"a" * 65537
+    assert call(app, sign(clock, body), body).status_code == 413
+    assert call(app, sign(clock, b"{}"), b"{}").status_code == 422
+
+
+def test_signed_calls_alone_are_taken_where_the_setting_says_so(make_app, clock):
+    app = make_app({"PRERENDER_TOKENS": [TOKEN, OTHER], "PRERENDER_SIGNED_CALLS": True})
+    answer = post(app, body={"tag": "a"})
+    assert answer.status_code == 401
+    assert answer.headers["WWW-Authenticate"] == "HMAC-SHA256"
+    assert call(app, sign(clock, BODY), BODY).status_code == 200
+
+
+def test_signed_calls_without_a_token_are_an_error(make_app):
+    with pytest.raises(ConfigError, match="PRERENDER_TOKENS is empty"):
+        make_app({"PRERENDER_SIGNED_CALLS": True})
+
+
+def test_a_store_that_cannot_keep_a_signature_is_told(app, clock, monkeypatch):
+    def fail(*args, **more):
+        raise StoreError("the disk is full")
+
+    monkeypatch.setattr(site_of(app).coordination, "once", fail)
+    assert call(app, sign(clock, BODY), BODY).status_code == 503
+
+
+def test_a_flood_of_strangers_does_not_lock_the_owner_out(app, clock):
+    for n in range(300):
+        stranger = sign(clock, BODY, token="c" * 32)
+        answer = (
+            call(app, stranger, BODY) if n % 2 else post(app, body={"tag": "a"}, token="c" * 32)
+        )
+        assert answer.status_code == 401
+    codes = [post(app, body={"tag": str(n)}).status_code for n in range(11)]
+    assert codes == [200] * 10 + [429]
+
+
+def test_a_forked_child_counts_calls_with_a_lock_of_its_own(app):
+    (bucket,) = {
+        renew.__self__
+        for renew in site_of(app).renewals
+        if isinstance(renew.__self__, room._Bucket)
+    }
+    with bucket._lock:  # held by a thread that the child does not have
+        site_of(app).after_fork()
+        assert post(app, body={"tag": "a"}).status_code == 200
+
+
+# Where it answers.
+
+
+def test_it_answers_below_a_mount_and_takes_urls_with_it(make_app):
+    app = make_app({
+        "PRERENDER_TOKENS": TOKEN, "APPLICATION_ROOT": "/shop", "SERVER_NAME": "example.com",
+    })  # fmt: skip
+    View(app, "/page")
+    client = Client(DispatcherMiddleware(Flask("root"), {"/shop": app.wsgi_app}))
+    options = {"base_url": "http://example.com/", "headers": {"Authorization": f"Bearer {TOKEN}"}}
+    assert client.get("/shop/page", base_url="http://example.com/").text == "render 1"
+    for path in ("/page", "http://example.com/shop/page"):
+        answer = client.post(f"/shop{PURGE}", json={"paths": [path]}, **options)
+        assert answer.json["affected"] == ["/page"]
+    answer = client.post(f"/shop{PURGE}", json={"paths": ["http://example.com/page"]}, **options)
+    assert set(answer.json["refused"]) == {"http://example.com/page"}
+    assert client.post(PURGE, json={"tag": "a"}, **options).status_code == 404
+
+
+def test_it_answers_on_every_host_of_an_app_whose_pages_differ_by_host(tmp_path):
+    app = Flask("site", instance_path=str(tmp_path), host_matching=True, static_host="a.example")
+    app.config.update(PRERENDER_TOKENS=TOKEN, PRERENDER_BASE_URL="http://a.example")
+    Prerender(app)
+    app.add_url_rule("/page", "page", app.prerender(lambda: "page"), host="a.example")
+    app.add_url_rule("/page", "other", app.prerender(lambda: "other"), host="b.example")
+    client = app.test_client()
+    for host in ("a.example", "b.example"):
+        client.get("/page", base_url=f"http://{host}")
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    for host, body, affected in (
+        ("a.example", {"paths": ["//b.example/page"]}, ["//b.example/page"]),
+        ("b.example", {"paths": ["http://a.example/page"]}, ["//a.example/page"]),
+        ("c.example", {"prefixes": ["//b.example/"]}, []),
+        ("a.example", {"paths": ["/page", "//evil.example/page"]}, []),
+    ):
+        answer = client.post(PURGE, json=body, headers=headers, base_url=f"http://{host}")
+        assert (answer.status_code, answer.json["affected"]) == (200, affected)
+    assert set(answer.json["refused"]) == {"/page"}
+    assert "//host/path" in answer.json["refused"]["/page"]
+    assert answer.json["unknown"] == ["//evil.example/page"]
+    site_of(app).close()
+
+
+def test_it_answers_in_an_app_with_subdomains_and_blueprints(tmp_path):
+    app = Flask("site", instance_path=str(tmp_path), subdomain_matching=True)
+    app.config.update(PRERENDER_TOKENS=TOKEN, SERVER_NAME="example.com")
+    Prerender(app)
+    blog = Blueprint("blog", "blog", subdomain="blog", url_prefix="/posts")
+    blog.add_url_rule("/<int:n>", "post", app.prerender(lambda n: f"post {n}"))
+    app.register_blueprint(blog)
+    client = app.test_client()
+    client.get("/posts/1", base_url="http://blog.example.com")
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    answer = client.post(
+        PURGE, json={"paths": ["//blog.example.com/posts/1"]}, headers=headers,
+        base_url="http://example.com",
+    )  # fmt: skip
+    assert answer.json["affected"] == ["//blog.example.com/posts/1"]
+    assert client.get("/posts/1", base_url="http://blog.example.com").status_code == 200
+    site_of(app).close()
+
+
+def test_a_catch_all_route_does_not_take_its_place(make_app, wsgi_get):
+    app = make_app({"PRERENDER_TOKENS": TOKEN})
+    View(app, "/<path:anything>")
+    assert wsgi_get(app, "/_prerender/purge").body == b"render 1"  # an ordinary page
+    assert post(app, body={"prefixes": ["/"]}).json["tags"] == ["under:/"]
+    assert wsgi_get(app, "/_prerender/purge").body == b"render 2"

@@ -343,11 +343,11 @@ def test_a_body_that_somebody_took_away_is_written_again(make_app: MakeApp, wsgi
     assert wsgi_get(app).body == TEXT.encode()
 
 
-def test_a_name_too_long_for_a_file_is_a_failure_of_that_page(make_app: MakeApp) -> None:
+def test_a_name_too_long_for_a_file_is_refused_for_that_page(make_app: MakeApp) -> None:
     app = make_app()
     app.add_url_rule("/<path:name>", "any", mark(lambda name: "page"))
     made = outcome(app, "/" + "/".join(["abcdefghi"] * 120))
-    assert (made.result, made.reason) == ("failed", "store")
+    assert (made.result, made.reason) == ("refused", "path")
     assert "too long" in made.detail
 
 

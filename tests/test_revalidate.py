@@ -134,6 +134,144 @@ def test_the_answer_says_what_was_affected_unknown_and_refused(blog):
     assert heard[1:] == [{"tags": taken.tags, "hard": True, "revision": taken.revision}]
 
 
+@pytest.fixture
+def spelled(make_app, wsgi_get):
+    """An app whose pages have more than one spelling, all of them stored."""
+    app = make_app({"PRERENDER_BASE_URL": "https://example.com"})
+    for rule, options in (
+        ("/either", {"strict_slashes": False}),
+        ("/folder/", {}),
+        ("/<name>", {}),
+    ):
+        view = app.prerender(query=["page"])(lambda **values: "text")
+        app.add_url_rule(rule, rule, view, **options)
+    for path in ("/either/", "/folder/", "/café"):
+        wsgi_get(app, path)
+    wsgi_get(app, "/either", query="page=2")
+    app.stored = ["/caf%C3%A9", "/either", "/either?page=2", "/folder/"]
+    assert [page.key for page in site_of(app).store.pages()] == app.stored
+    return app
+
+
+@pytest.mark.parametrize(
+    ("typed", "key"),
+    [
+        ("/either", "/either"),
+        ("/either/", "/either"),
+        ("/folder", "/folder/"),
+        ("https://example.com/folder", "/folder/"),
+        ("https://example.com/either/?utm_source=mail#top", "/either"),
+        ("/café", "/caf%C3%A9"),
+        ("/caf%c3%a9", "/caf%C3%A9"),
+        ("https://example.com/caf%C3%A9", "/caf%C3%A9"),
+        ("/either/?page=2", "/either?page=2"),
+        ("/either?x=1", "/either"),
+    ],
+)
+@pytest.mark.parametrize("verb", ["revalidate", "purge"])
+def test_a_page_is_taken_back_however_its_path_is_written(spelled, typed, key, verb):
+    site = site_of(spelled)
+    site.settings.__dict__["regenerate"] = "off"
+    with spelled.app_context():
+        taken = getattr(Prerender(), verb)(typed)
+    assert (taken.affected, taken.unknown, taken.refused) == ([key], [], {})
+    site.revocations.follow()
+    found = [one for one in spelled.stored if site.revocations.of(site.store.get(one))]
+    assert found == [
+        one for one in spelled.stored if one.partition("?")[0] == key.partition("?")[0]
+    ]
+
+
+@pytest.mark.parametrize(
+    "typed", ["/either/", "https://example.com/folder", "/café", "/either?page=2"]
+)
+def test_a_page_is_refreshed_however_its_path_is_written(spelled, typed):
+    with spelled.app_context():
+        (outcome,) = Prerender().refresh(typed)
+    assert outcome.is_stored
+    assert [page.key for page in site_of(spelled).store.pages()] == spelled.stored
+
+
+@pytest.mark.parametrize("prefix", ["/caf%C3%A9", "/café/", "https://example.com/café?x=1"])
+def test_a_prefix_is_understood_however_it_is_written(spelled, prefix):
+    site = site_of(spelled)
+    with spelled.app_context():
+        taken = Prerender().purge(prefix=prefix)
+    assert taken.tags == ["under:/caf%C3%A9/"]
+    site.revocations.follow()
+    assert site.revocations.of(site.store.get("/caf%C3%A9")) == "hard"
+
+
+def test_a_page_that_is_named_twice_is_told_once(spelled):
+    with spelled.app_context():
+        taken = Prerender().purge(
+            "/either", "/either/", "/either?x=1", "/folder", "/folder/", "/none/x", "/none/x"
+        )
+        outcomes = Prerender().refresh("/either", "/either/", prefix="/either")
+    assert (taken.affected, taken.unknown) == (["/either", "/folder/"], ["/none/x"])
+    assert [one.key for one in outcomes] == ["/either", "/either?page=2"]
+
+
+@pytest.mark.parametrize("prefix", ["", "blog", "//evil", "/..", "https://evil.example/"])
+def test_a_prefix_that_no_page_can_have_is_refused(spelled, prefix):
+    with spelled.app_context():
+        taken = Prerender().purge(prefix=prefix)
+    assert taken.refused == {prefix: "it is not a prefix of this site"}
+    assert taken.revision == 0
+
+
+@pytest.mark.parametrize("tag", ["", "x" * 257, "half \ud800"])
+def test_a_tag_that_no_page_can_have_is_refused(spelled, tag):
+    with spelled.app_context():
+        assert set(Prerender().purge(tag=tag).refused) == {tag}
+
+
+def test_values_without_an_endpoint_are_an_error(spelled):
+    with spelled.app_context(), pytest.raises(TypeError, match="endpoint="):
+        Prerender().purge(values={"n": 1})
+
+
+def test_where_pages_differ_by_host_the_host_is_named(tmp_path):
+    app = Flask("site", instance_path=str(tmp_path), host_matching=True, static_host="a.example")
+    app.config.update(PRERENDER_BASE_URL="http://a.example")
+    prerender = Prerender(app)
+    for host in ("a.example", "b.example"):
+        view = app.prerender(lambda name: f"hello {name}")
+        app.add_url_rule("/<name>", host.partition(".")[0], view, host=host)
+    for host in ("a.example", "b.example"):
+        app.test_client().get("/me", base_url=f"http://{host}")
+    with app.app_context():
+        one = prerender.purge("//b.example/me", "/me", "//c.example/me")
+        two = prerender.purge(endpoint="b", values={"name": "me"})
+        three = prerender.purge(prefix="//b.example/")
+        four = prerender.purge(prefix="/")
+        (outcome,) = prerender.refresh("//b.example/me")
+        again = prerender.refresh(prefix="//a.example")
+    assert (one.affected, one.unknown) == (["//b.example/me"], ["//c.example/me"])
+    assert list(one.refused) == ["/me"]
+    assert "//host/path" in one.refused["/me"]
+    assert two.affected == ["//b.example/me"]
+    assert three.tags == ["under://b.example/"]
+    assert list(four.refused) == ["/"]
+    assert outcome.is_stored
+    assert [made.key for made in again] == ["//a.example/me"]
+    site_of(app).close()
+
+
+def test_naming_a_thousand_paths_asks_no_mark_for_its_tags(make_app):
+    app = make_app()
+    asked = []
+
+    @app.route("/<int:n>")
+    @app.prerender(tags=lambda n: asked.append(n) or [])
+    def page(n):
+        return "text"
+
+    with app.app_context():
+        assert len(Prerender().purge(*(f"/{n}" for n in range(1000))).unknown) == 1000
+    assert asked == []
+
+
 def test_soft_is_served_on_while_it_is_made_new(blog, wsgi_get):
     go = threading.Event()
     site = site_of(blog)
@@ -420,6 +558,193 @@ def test_a_failed_refresh_keeps_the_page_and_says_why(make_app, wsgi_get):
         (outcome,) = Prerender().refresh("/page")
     assert (outcome.result, outcome.reason, outcome.detail) == ("failed", "error", "status 503")
     assert wsgi_get(app, "/page").body == b"render 1"
+
+
+@pytest.mark.parametrize(
+    ("call", "found"),
+    [
+        ({"endpoint": "site.posts.post"}, {ONE, TWO, SECOND}),
+        ({"endpoint": "site.posts.post", "values": {"n": 2}}, {TWO}),
+        ({"prefix": "/blog/posts/1"}, {ONE, SECOND}),
+        ({"tag": "post-2"}, {TWO}),
+        ({"tag": ["post-2", "blueprint:site"]}, {ONE, TWO, INDEX, SECOND}),
+        ({"everything": True}, set(PATHS)),
+        ({}, set()),
+    ],
+    ids=str,
+)
+def test_refresh_makes_what_pages_have_in_common_new(blog, call, found):
+    site = site_of(blog)
+    before = {key: site.store.get(key).changed_at for key in PATHS}
+    site.clock.forward(10)
+    with blog.app_context():
+        outcomes = Prerender().refresh(**call)
+    assert {one.key for one in outcomes} == found
+    assert len(outcomes) == len(found)
+    assert {one.result for one in outcomes} <= {"published"}
+    assert {key for key in PATHS if site.store.get(key).changed_at > before[key]} == found
+
+
+def test_refresh_says_what_there_is_none_of(blog):
+    with blog.app_context():
+        outcomes = Prerender().refresh(
+            "/nowhere", "no path", "/blogger?x=1", endpoint="none", prefix="/none", tag="none"
+        )
+    assert [(one.key, one.result, one.reason) for one in outcomes] == [
+        ("none", "refused", "name"),
+        ("no path", "refused", "name"),
+        ("/nowhere", "refused", "route"),
+        ("/blogger?x=1", "refused", "query"),
+        ("under:/none/", "refused", "unknown"),
+        ("none", "refused", "unknown"),
+    ]
+    assert all(one.detail for one in outcomes)
+    assert {page.key for page in site_of(blog).store.pages()} == set(PATHS)
+
+
+def test_refresh_makes_every_variant_of_a_page_or_the_one_that_a_key_says(make_app):
+    app = make_app()
+    view = View(app, vary={"Accept-Language": ["en", "de"]})
+    with app.app_context():
+        every = Prerender().refresh("/page")
+        one = Prerender().refresh(every[1].key)
+        taken = Prerender().purge("/page")
+    assert [made.key for made in every] == [
+        "/page?#accept-language=en", "/page?#accept-language=de",
+    ]  # fmt: skip
+    assert [made.key for made in one] == [every[1].key]
+    assert view.renders == 3
+    assert taken.affected == [made.key for made in every]
+
+
+# The owner says "now".
+
+
+@pytest.fixture
+def resting(make_app, wsgi_get, clock):
+    """An app whose page could not be made new, and rests; its view is well again."""
+    app = make_app()
+    app.view = View(app, tags=["news"])
+    wsgi_get(app, "/page")
+    app.view.does = lambda: ("down", 500)
+    clock.forward(60)
+    wsgi_get(app, "/page")
+    settle(app)
+    wsgi_get(app, "/page")
+    settle(app)
+    assert app.view.renders == 2
+    app.view.does = None
+    return app
+
+
+@pytest.mark.parametrize("named", [{"paths": ["/page"]}, {"tags": ["news"]}, {"everything": True}])
+def test_a_page_that_rests_is_made_new_when_it_is_revalidated(resting, wsgi_get, named):
+    take_back(site_of(resting), hard=False, **named)
+    assert wsgi_get(resting, "/page").body == b"render 1"
+    settle(resting)
+    assert wsgi_get(resting, "/page").body == b"render 3"
+    assert site_of(resting).coordination.streak("/page") is None
+
+
+def test_a_path_that_rests_is_made_new_without_a_visitor(resting):
+    with resting.app_context():
+        Prerender().revalidate("/page")
+    settle(resting)
+    assert resting.view.renders == 3
+
+
+def test_what_another_process_revalidates_ends_the_rest_here(make_app, resting, wsgi_get):
+    other = make_app()
+    View(other, tags=["news"])
+    take_back(site_of(other), hard=False, tags=["news"])
+    wsgi_get(resting, "/page")
+    settle(resting)
+    assert wsgi_get(resting, "/page").body == b"render 3"
+
+
+def test_other_pages_that_are_revalidated_end_no_rest(resting, wsgi_get):
+    take_back(site_of(resting), hard=False, tags=["other"])
+    wsgi_get(resting, "/page")
+    settle(resting)
+    assert resting.view.renders == 2
+
+
+def test_a_page_that_fails_once_more_rests_for_longer(make_app, resting, wsgi_get, clock):
+    site, other = site_of(resting), make_app()
+    elsewhere = View(other, tags=["news"])
+    resting.view.does = lambda: ("down", 500)
+    take_back(site, hard=False, paths=["/page"])
+    for _ in range(5):
+        assert wsgi_get(resting, "/page").body == b"render 1"
+        settle(resting)
+        assert wsgi_get(other, "/page").body == b"render 1"
+        settle(other)
+    assert (resting.view.renders, elsewhere.renders) == (3, 0)
+    streak = site.coordination.streak("/page")
+    assert streak.failures == 2
+    assert 54 <= streak.not_before - clock() <= 66
+
+
+def test_what_is_revalidated_while_it_fails_is_tried_again_at_once(resting, wsgi_get, clock):
+    site = site_of(resting)
+
+    def fail():
+        resting.view.does = None
+        take_back(site, hard=False, paths=["/page"])
+        return "down", 500
+
+    resting.view.does = fail
+    clock.forward(60)
+    wsgi_get(resting, "/page")
+    settle(resting)
+    wsgi_get(resting, "/page")
+    settle(resting)
+    assert wsgi_get(resting, "/page").body == b"render 4"
+
+
+def test_an_expired_page_that_rests_is_waited_for_when_it_was_revalidated(
+    make_app, wsgi_get, clock
+):
+    app = make_app()
+    view = View(app, expire=600)
+    wsgi_get(app, "/page")
+    view.does = lambda: ("down", 500)
+    clock.forward(600)
+    assert wsgi_get(app, "/page").body == b"render 1"
+    clock.forward(4)
+    view.does = None
+    assert wsgi_get(app, "/page").body == b"render 1"  # it rests
+    clock.forward(4)
+    take_back(site_of(app), hard=False, paths=["/page"])
+    assert wsgi_get(app, "/page").body == b"render 3"
+
+
+def test_what_could_not_be_stored_may_be_tried_again_once_another_process_took_it_back(
+    make_app, wsgi_get
+):
+    one, other = make_app(), make_app()
+    view = View(one)
+    View(other)
+    view.does = lambda: ("text", 200, {"Cache-Control": "no-store"})
+    wsgi_get(one, "/page")
+    view.does = None
+    assert wsgi_get(one, "/page").body == b"for one visitor"
+    take_back(site_of(other), hard=True, paths=["/page"])
+    assert wsgi_get(one, "/page").body == b"render 2"
+
+
+def test_what_is_taken_back_while_it_is_not_stored_may_be_tried_again(make_app, wsgi_get):
+    app = make_app()
+    view = View(app)
+
+    def refuse():
+        view.does = None
+        take_back(site_of(app), hard=False, paths=["/page"])
+        return "text", 200, {"Cache-Control": "no-store"}
+
+    view.does = refuse
+    wsgi_get(app, "/page")
+    assert wsgi_get(app, "/page").body == b"render 2"
 
 
 # What is needed, and what goes.

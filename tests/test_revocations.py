@@ -136,18 +136,44 @@ def test_what_is_learned_anew_is_never_half_known(coordination, monkeypatch):
     assert wrong == []
 
 
+@pytest.mark.parametrize("later", [False, True])
 @pytest.mark.parametrize("hard", [False, True])
-def test_what_was_taken_back_is_never_fresh_again_however_much_came_after_it(
-    coordination, monkeypatch, hard
+def test_what_was_taken_back_stays_so_however_much_came_after_it(
+    coordination, monkeypatch, hard, later
 ):
     monkeypatch.setattr(local, "_REVOCATIONS", 50)
     monkeypatch.setattr(local, "_FOLD_EACH", 10)
     page = replace(PAGE, tags=("news",), revision=coordination.advance())
     coordination.revoke(["news"], hard=hard)
     for n in range(200):
-        last = coordination.revoke([f"other {n}"], hard=True)
+        last = coordination.revoke([f"other {n}"], hard=later)
     process = Revocations(coordination)
     process.follow()
     assert len(process._newest) + len(process._newest_hard) < 70
-    assert process.of(page) == "soft"
+    # What was purged is never merely stale; what was revalidated may be gone with the rest.
+    assert process.of(page) == ("hard" if hard or later else "soft")
     assert process.of(replace(page, revision=last)) == ""
+
+
+def test_soft_revocations_never_make_a_page_gone(coordination, monkeypatch):
+    monkeypatch.setattr(local, "_REVOCATIONS", 50)
+    monkeypatch.setattr(local, "_FOLD_EACH", 10)
+    coordination.revoke(["purged"], hard=True)
+    page = replace(PAGE, tags=("news",), revision=coordination.advance())
+    for n in range(200):
+        coordination.revoke([f"other {n}"], hard=False)
+    process = Revocations(coordination)
+    process.follow()
+    assert process.of(page) == "soft"
+    assert process.of(replace(page, tags=("purged",), revision=0)) == "hard"
+
+
+def test_the_last_revocation_is_known_by_its_revision(coordination):
+    process = Revocations(coordination)
+    coordination.advance()
+    process.follow()
+    assert process.last == 0
+    number = coordination.revoke(["one"], hard=True)
+    coordination.advance()
+    process.follow()
+    assert process.last == number

@@ -782,7 +782,7 @@ def test_a_request_with_authorization_is_the_apps(make_app, wsgi_get):
     answer = wsgi_get(app, "/", headers={"Authorization": "Basic YTpi"})
     assert (answer.body, calls) == (b"answer 1", [True, False])
     assert answer.get("Cache-Status") == "flask-prerender; fwd=bypass; detail=authorization"
-    assert (answer.get("X-Prerendered"), answer.get("Cache-Control")) == (None, None)
+    assert (answer.get("X-Prerendered"), answer.get("Cache-Control")) == (None, "private, no-store")
     assert wsgi_get(app, "/").body == b"answer 0"
 
 

@@ -546,14 +546,17 @@ def test_a_file_that_rots_into_no_database_is_mended_by_a_put(root: Path) -> Non
     store.close()
 
 
-def test_a_newer_format_is_refused_with_the_cure(store: FileStore, root: Path) -> None:
+@pytest.mark.parametrize(("number", "age"), [(99, "a newer"), (1, "an earlier")])
+def test_another_format_is_refused_with_the_cure(
+    store: FileStore, root: Path, number: int, age: str
+) -> None:
     store.put(*make_page())
     store.close()
     connection = sqlite3.connect(root / "store" / "index.sqlite3")
-    connection.execute("PRAGMA user_version = 99")
+    connection.execute(f"PRAGMA user_version = {number}")
     connection.close()
     for use in (lambda: store.get("/about"), lambda: store.put(*make_page())):
-        with pytest.raises(StoreError, match=r"format is 99.*Upgrade Flask-Prerender"):
+        with pytest.raises(StoreError, match=rf"{age} .*format is {number}.*remove {root}"):
             use()
 
 

@@ -55,6 +55,16 @@ def test_languages_as_they_come_differ_neither_by_case_nor_by_space():
     assert variant_of(vary, {"HTTP_ACCEPT_LANGUAGE": " eN ,  De"}) == wanted
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("foo", 'a="b,  c"'), ("accept-datetime", "Thu, 31 May 2007 20:35:00 GMT")],
+)
+def test_what_may_mean_something_is_left_as_it_came(name, value):
+    chosen = variant_of(((name, ()),), {f"HTTP_{name.upper().replace('-', '_')}": f" {value} "})
+    assert chosen is not None
+    assert split_variant(f"#{chosen}")[1] == [(name, value)]
+
+
 @pytest.mark.parametrize("key", ["/", "/a", "/a?b=1"])
 def test_a_key_gives_back_path_query_and_headers(key):
     variant = variant_of(

@@ -38,13 +38,19 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class Streak:
-    """Failures in a row: how many, when the next try may be, and what was said last."""
+    """Failures in a row: how many, when the next try may be, and what was said last.
+
+    :ivar since: when the last of them was.
+    :ivar revision: the one that stood before the last try: a page that was taken back later rests
+        no longer.
+    """
 
     failures: int
     not_before: float
     reason: str
     detail: str
     since: float
+    revision: int = 0
 
 
 class Coordination(Protocol):
@@ -94,9 +100,17 @@ class Coordination(Protocol):
         ...
 
     def token(self) -> int:
-        """Return the newest token given out, for work that needs no claim.
+        """Return a token for work without a claim: above all that were given out before it began,
+        below the next.
 
         :raises StoreError: it cannot be read.
+        """
+        ...
+
+    def next_token(self) -> int:
+        """Give out a token that is nobody's claim: work that begins now is newer than all before.
+
+        :raises StoreError: it cannot be written.
         """
         ...
 
@@ -127,6 +141,14 @@ class Coordination(Protocol):
         """Return the failures in a row of a key, or ``None``.
 
         :raises StoreError: it cannot be read.
+        """
+        ...
+
+    def once(self, name: str, until: float, now: float) -> bool:
+        """Return whether no process gave this name before, and keep it in mind until the moment
+        `until`.
+
+        :raises StoreError: it cannot be written.
         """
         ...
 

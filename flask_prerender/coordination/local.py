@@ -35,12 +35,16 @@ _SCHEMA = (
         not_before REAL NOT NULL,
         since REAL NOT NULL,
         reason TEXT NOT NULL,
-        detail TEXT NOT NULL
+        detail TEXT NOT NULL,
+        revision INTEGER NOT NULL
     ) WITHOUT ROWID""",
+    "CREATE TABLE once (name TEXT PRIMARY KEY, until REAL NOT NULL) WITHOUT ROWID",
+    "CREATE INDEX once_by_until ON once (until)",
 )
 _LEASE = "SELECT ends, failures, not_before FROM leases WHERE key = ?"
-#: So many revocations are kept apart, and so often somebody looks whether there are more.
-_REVOCATIONS = 100_000
+#: So many revocations of each kind, soft and hard, are kept apart, and so often somebody looks
+#: whether there are more.
+_REVOCATIONS = 50_000
 _FOLD_EACH = 1000
 _LOOK_SECONDS = 1.0
 _LONGEST_LEASE = 60.0
@@ -73,7 +77,7 @@ class LocalCoordination:
         self._counter = Counter(self._root)
         self._clock = clock
         self._first = first
-        self._database = Database(self._root, "store/coordination.sqlite3", _SCHEMA)
+        self._database = Database(self._root, "store/coordination.sqlite3", _SCHEMA, version=2)
         self._forget()
 
     def _forget(self) -> None:
@@ -142,7 +146,11 @@ class LocalCoordination:
     def token(self) -> int:
         rows = self._database.read("SELECT value FROM counters WHERE name = 'token'")
         # A counter made anew goes on above every token that a stored page has.
-        return int(rows[0][0]) if rows else self._first()
+        return int(rows[0][0]) + 1 if rows else self._first()
+
+    def next_token(self) -> int:
+        with failures("write", self._counter.path), self._database.write() as connection:
+            return self._count_token(connection)
 
     def claim(self, key: str, seconds: float, now: float, *, anyway: bool = False) -> Lease | None:
         # Whoever comes too late finds out without keeping a writer waiting.
@@ -152,9 +160,9 @@ class LocalCoordination:
             rows = connection.execute(_LEASE, (key,)).fetchall()
             if not _is_free(rows, now, anyway=anyway):
                 return None
-            token = _count(connection, "token", self._first)
+            token = self._count_token(connection)
             connection.execute(
-                "INSERT INTO leases VALUES (?, ?, ?, 0, 0, 0, '', '') ON CONFLICT (key)"
+                "INSERT INTO leases VALUES (?, ?, ?, 0, 0, 0, '', '', 0) ON CONFLICT (key)"
                 " DO UPDATE SET token = excluded.token, ends = excluded.ends",
                 (key, token, now + seconds),
             )
@@ -177,13 +185,14 @@ class LocalCoordination:
                 return
             connection.execute(
                 "UPDATE leases SET ends = 0, failures = ?, not_before = ?, since = ?, reason = ?,"
-                " detail = ? WHERE key = ? AND token = ?",
+                " detail = ?, revision = ? WHERE key = ? AND token = ?",
                 (
                     streak.failures,
                     streak.not_before,
                     streak.since,
                     streak.reason,
                     streak.detail[:2000],
+                    streak.revision,
                     lease.key,
                     lease.token,
                 ),
@@ -191,11 +200,28 @@ class LocalCoordination:
 
     def streak(self, key: str) -> Streak | None:
         rows = self._database.read(
-            "SELECT failures, not_before, reason, detail, since FROM leases"
+            "SELECT failures, not_before, reason, detail, since, revision FROM leases"
             " WHERE key = ? AND failures > 0",
             (key,),
         )
         return Streak(*rows[0]) if rows else None
+
+    def once(self, name: str, until: float, now: float) -> bool:
+        # Who asks again and again costs a read and no write.
+        if self._database.read("SELECT 1 FROM once WHERE name = ? AND until >= ?", (name, now)):
+            return False
+        with failures("write", self._counter.path), self._database.write() as connection:
+            connection.execute("DELETE FROM once WHERE until < ?", (now,))
+            added = connection.execute("INSERT OR IGNORE INTO once VALUES (?, ?)", (name, until))
+            return added.rowcount == 1
+
+    def _count_token(self, connection: sqlite3.Connection) -> int:
+        run = connection.execute
+        run("INSERT OR IGNORE INTO counters VALUES ('token', ?)", (self._first(),))
+        # By two: in between is the place of work without a claim.
+        run("UPDATE counters SET value = value + 2 WHERE name = 'token'")
+        (value,) = run("SELECT value FROM counters WHERE name = 'token'").fetchone()
+        return int(value)
 
     def _advance(self, connection: sqlite3.Connection) -> int:
         """Count on from the row or the mapped copy, whichever is ahead: the file was made anew,
@@ -230,28 +256,22 @@ def _is_free(rows: Sequence[tuple[float, int, float]], now: float, *, anyway: bo
 
 
 def _fold(connection: sqlite3.Connection) -> None:
-    """Make one soft revocation of everything from the older half when there are too many: rather
-    too much is made new than something that was taken back served as fresh."""
-    (count,) = connection.execute("SELECT count(*) FROM revocations").fetchone()
-    if count <= _REVOCATIONS:
-        return
-    (revision,) = connection.execute(
-        "SELECT revision FROM revocations ORDER BY revision DESC LIMIT 1 OFFSET ?",
-        (_REVOCATIONS // 2,),
-    ).fetchone()
-    everything = (EVERYTHING, revision)
-    connection.execute(
-        "DELETE FROM revocations WHERE revision <= ? AND tag != ?", (revision, EVERYTHING)
+    """Make one revocation of everything from the older half of the soft ones when there are too
+    many, and one from that of the hard ones: rather too much is made new than what was taken back
+    served as fresh, and what was purged is never served again as merely stale."""
+    newest_first = (
+        "SELECT revision FROM revocations WHERE hard = ? ORDER BY revision DESC LIMIT 1 OFFSET ?"
     )
-    connection.execute(
-        "INSERT INTO revocations (tag, hard, revision) VALUES (?, 0, ?) ON CONFLICT (tag, hard)"
-        " DO UPDATE SET revision = max(revision, excluded.revision)",
-        everything,
-    )
-
-
-def _count(connection: sqlite3.Connection, name: str, first: Callable[[], int]) -> int:
-    connection.execute("INSERT OR IGNORE INTO counters VALUES (?, ?)", (name, first()))
-    connection.execute("UPDATE counters SET value = value + 1 WHERE name = ?", (name,))
-    (value,) = connection.execute("SELECT value FROM counters WHERE name = ?", (name,)).fetchone()
-    return int(value)
+    for hard in (False, True):
+        if connection.execute(newest_first, (hard, _REVOCATIONS)).fetchone() is None:
+            continue
+        (last,) = connection.execute(newest_first, (hard, _REVOCATIONS // 2)).fetchone()
+        connection.execute(
+            "DELETE FROM revocations WHERE hard = ? AND revision <= ? AND tag != ?",
+            (hard, last, EVERYTHING),
+        )
+        connection.execute(
+            "INSERT INTO revocations (tag, hard, revision) VALUES (?, ?, ?) ON CONFLICT (tag, hard)"
+            " DO UPDATE SET revision = max(revision, excluded.revision)",
+            (EVERYTHING, hard, last),
+        )

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from cachelib import BaseCache
+from cachelib import SimpleCache
 
 from ..errors import DataError
 from .values import Entry
@@ -45,6 +46,7 @@ class InCache:
         loads: Loads | None = None,
     ) -> None:
         self._cache = cache
+        self.is_shared = not isinstance(cache, SimpleCache)
         self._name = name
         self._dumps = dumps or json.dumps
         self._has_own_form = dumps is not None

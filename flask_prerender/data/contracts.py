@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import typing as t
 import weakref
 from collections.abc import Callable
@@ -49,17 +50,18 @@ def check_plain(where: str, role: str, function: Callable[..., t.Any]) -> None:
     """
     :raises ConfigError: it is a coroutine function or a generator, whose result has one life only.
     """
-    call = function if inspect.isroutine(function) else type(function).__call__
-    if inspect.iscoroutinefunction(call) or inspect.isasyncgenfunction(call):
-        raise ConfigError(
-            f"{where}: {role} {name_of(function)} is async. Its result is kept for many requests, "
-            "so it must be a plain function; call asyncio.run() in it."
-        )
-    if inspect.isgeneratorfunction(call):
-        raise ConfigError(
-            f"{where}: {role} {name_of(function)} is a generator, which can be read only once. "
-            "Return a list."
-        )
+    # An instance is called by its class; inspect itself looks into functools.partial.
+    for call in (function, type(function).__call__):
+        if inspect.iscoroutinefunction(call) or inspect.isasyncgenfunction(call):
+            raise ConfigError(
+                f"{where}: {role} {name_of(function)} is async, and must be a plain function: what "
+                "it returns is used more than once. Call asyncio.run() in it."
+            )
+        if inspect.isgeneratorfunction(call):
+            raise ConfigError(
+                f"{where}: {role} {name_of(function)} is a generator, which can be read only once. "
+                "Return a list."
+            )
 
 
 def check_seconds(where: str, name: str, value: t.Any) -> float | None:
@@ -68,7 +70,7 @@ def check_seconds(where: str, name: str, value: t.Any) -> float | None:
     """
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
         raise ConfigError(f"{where}: {name}= is {value!r}, and must be seconds, or None for ever.")
     return float(value)
 

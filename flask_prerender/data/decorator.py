@@ -35,6 +35,7 @@ R = t.TypeVar("R")
 E = t.TypeVar("E")
 V = t.TypeVar("V")
 
+_NAMED = inspect.Parameter.VAR_KEYWORD
 _OPTIONS = frozenset(option.name for option in fields(Options))
 
 #: Of what must be given: when it is not, an error says what it is.
@@ -91,6 +92,7 @@ class Data:
         self,
         *,
         key: str | Callable[..., object] | None = None,
+        on_error: Callable[[Exception], object] | None = None,
         **options: t.Unpack[DataOptions],
     ) -> Fetching: ...
 
@@ -99,6 +101,7 @@ class Data:
         function: Callable[..., t.Any] | None = None,
         *,
         key: str | Callable[..., object] | None = None,
+        on_error: Callable[[Exception], object] | None = None,
         **options: t.Any,
     ) -> t.Any:
         """Keep what a function returns, bare or with options.
@@ -108,6 +111,8 @@ class Data:
             3600 by default; ``None`` for ever.
         :param key: a text, or a function of the same arguments that returns one. Without it, each
             combination of arguments has a value.
+        :param on_error: takes the error of a fetch that the caller had to wait for. What it returns
+            is the caller's, and is not kept; without it the error is raised.
         :param tags: tags to take values back by, and the pages that were rendered from them; or a
             function of the same arguments that returns them.
         :param cache: a cache of cachelib, in place of the memory of this process.
@@ -120,8 +125,8 @@ class Data:
         """
         checked = _checked("prerender.data()", options)
         if function is None:
-            return functools.partial(Value, self._home, checked, key)
-        return Value(self._home, checked, key, function)
+            return functools.partial(Value, self._home, checked, key, on_error)
+        return Value(self._home, checked, key, on_error, function)
 
     def pipeline(
         self,
@@ -167,6 +172,7 @@ class Value(Kept, t.Generic[P, R]):
         home: Home,
         options: Options,
         key: str | Callable[..., object] | None,
+        on_error: Callable[[Exception], object] | None,
         function: Callable[P, R],
     ) -> None:
         where = "prerender.data()"
@@ -175,25 +181,36 @@ class Value(Kept, t.Generic[P, R]):
         where = f"prerender.data() of {name_of(function)}"
         check_plain(where, "the function", function)
         self._signature = inspect.signature(function)
+        self._parameters = self._signature.parameters
         if callable(key):
             _check_same(where, "key", key, self._signature)
         elif key is not None and not isinstance(key, str):
             raise ConfigError(f"{where}: key= is {key!r}, and must be a text, or a function.")
         if callable(options.tags):
             _check_same(where, "tags", options.tags, self._signature)
+        if on_error is not None:
+            check_function(where, "on_error", on_error, "error")
         functools.update_wrapper(self, function)
         super().__init__(home, where, function, options)
-        self._count = len(self._signature.parameters) if _are_positional(self._signature) else -1
+        self._count = len(self._parameters) if _are_positional(self._signature) else -1
         self._key = key
+        self._on_error = on_error
         self._function = function
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         tags = self._options.tags
-        value = self._find(
-            self.key(*args, **kwargs),
-            lambda: self._function(*args, **kwargs),
-            lambda: tags(*args, **kwargs) if callable(tags) else tags,
-        )
+        try:
+            value = self._find(
+                self.key(*args, **kwargs),
+                lambda: self._function(*args, **kwargs),
+                lambda: tags(*args, **kwargs) if callable(tags) else tags,
+                *args,
+                *kwargs.values(),
+            )
+        except Exception as error:
+            if self._on_error is None:
+                raise
+            value = self._on_error(error)
         return t.cast(R, value)
 
     def __get__(self, instance: object, owner: type | None = None) -> t.Any:
@@ -211,8 +228,8 @@ class Value(Kept, t.Generic[P, R]):
             bound = self._signature.bind(*args, **kwargs)
             bound.apply_defaults()
             values = tuple(
-                tuple(sorted(value.items())) if isinstance(value, dict) else value
-                for value in bound.arguments.values()
+                tuple(sorted(value.items())) if self._parameters[name].kind is _NAMED else value
+                for name, value in bound.arguments.items()
             )
         return values[0] if len(values) == 1 else values
 
@@ -222,7 +239,7 @@ def _checked(where: str, options: dict[str, t.Any]) -> Options:
     :raises ConfigError: there is no such option.
     """
     for unknown in options.keys() - _OPTIONS:
-        hint = nearest(unknown, [*_OPTIONS, "key"])
+        hint = nearest(unknown, [*_OPTIONS, "key", "on_error"])
         raise ConfigError(f"{where}: there is no option {unknown!r}.{hint}")
     return Options(**options)
 

@@ -29,13 +29,15 @@ from .contracts import check_name
 from .contracts import check_seconds
 from .contracts import check_tags
 from .contracts import full_name
-from .fetches import Fetches
-from .fetches import renewed
-from .fetches import Stats
-from .fetches import Wanted
+from .flights import Flights
+from .flights import renewed
+from .flights import settle
 from .shelf import Shelf
+from .source import Source
 from .values import InMemory
 from .values import Place
+from .values import Stats
+from .values import Wanted
 
 _EXTENSION = "prerender-data"
 _LONGEST_KEY = 200
@@ -67,7 +69,7 @@ class Home:
 
     def __init__(self, clock: Clock, apps: Iterable[Flask]) -> None:
         self.clock = clock
-        self.fetches = Fetches()
+        self.flights = Flights()
         self._apps = apps
         self.renew_lock()
         renewed.add(self)
@@ -77,6 +79,7 @@ class Home:
 
     def site(self) -> Site | None:
         """Return the site of the current app; outside of any, that of the only app there is."""
+        settle()
         if current_app:
             return _site_of(current_app._get_current_object())  # type: ignore[attr-defined]
         apps = list(self._apps)
@@ -106,7 +109,7 @@ class Kept:
             asked = function if options.name is None else None
             check_cache(where, options.cache, self.name, asked, self._limit)
         self._options = options
-        self._alone: Shelf | None = None
+        self._alone: Source | None = None
 
     def revalidate(self, *keys: object) -> None:
         """Take values back softly, and the pages that were rendered from them: they are served
@@ -128,44 +131,50 @@ class Kept:
 
     def stats(self) -> Stats:
         """Return what became of the calls in this process, in the current app."""
-        return self._shelf().stats()
+        return self._source().shelf.stats()
 
     def _find(
-        self, key: object, fetch: Callable[[], t.Any], tags: Callable[[], Iterable[str]]
+        self,
+        key: object,
+        fetch: Callable[[], t.Any],
+        tags: Callable[[], Iterable[str]],
+        *given: object,
     ) -> t.Any:
-        return self._shelf().find(Wanted(self._key_text(key), fetch, tags))
+        return self._source().find(Wanted(self._key_text(key), fetch, tags, given))
 
     def _take_back(self, keys: tuple[object, ...], *, hard: bool) -> None:
         texts: list[str | None] = [self._key_text(key) for key in keys]
-        self._shelf().take_back(texts or [None], hard=hard)
+        self._source().shelf.take_back(texts or [None], hard=hard)
 
-    def _shelf(self) -> Shelf:
+    def _source(self) -> Source:
         site = self._home.site()
         if site is None:
             return self._alone or self._open(None)
-        shelves = site.app.extensions.get(_EXTENSION, {})
-        return shelves.get(self) or self._open(site)
+        sources: dict[Kept, Source] = site.app.extensions.get(_EXTENSION, {})
+        return sources.get(self) or self._open(site)
 
-    def _open(self, site: Site | None) -> Shelf:
-        home, options = self._home, self._options
+    def _open(self, site: Site | None) -> Source:
+        home = self._home
         with home.lock:
-            shelves = site.app.extensions.setdefault(_EXTENSION, {}) if site else {}
+            sources = site.app.extensions.setdefault(_EXTENSION, {}) if site else {}
             # Somebody may have opened it while we waited for the lock.
-            shelf: Shelf | None = shelves.get(self) if site else self._alone
-            if shelf is not None:
-                return shelf
-            place: Place = InMemory(self._limit)
-            if options.cache is not None:
-                name = f"{site.app.name}:{self.name}" if site else self.name
-                place = InCache(options.cache, name, self._limit, options.dumps, options.loads)
-            shelf = Shelf(
-                self.name, self._ttl, self._stale_ttl, place, home.fetches, site, home.clock
-            )
+            source: Source | None = sources.get(self) if site else self._alone
+            if source is not None:
+                return source
+            shelf = Shelf(self.name, self._place(site), site, home.clock)
+            source = Source(shelf, self._ttl, self._stale_ttl, home.flights, site)
             if site is None:
-                self._alone = shelf
+                self._alone = source
             else:
-                shelves[self] = shelf
-            return shelf
+                sources[self] = source
+            return source
+
+    def _place(self, site: Site | None) -> Place:
+        options = self._options
+        if options.cache is None:
+            return InMemory(self._limit)
+        name = f"{site.app.name}:{self.name}" if site else self.name
+        return InCache(options.cache, name, self._limit, options.dumps, options.loads)
 
     def _key_text(self, key: object) -> str:
         text = _plain_text(key)
@@ -189,6 +198,8 @@ def _plain_text(key: object) -> str | None:
     of another, or differ from process to process."""
     if type(key) in (tuple, list):
         parts = [_plain_text(part) for part in t.cast("tuple[object, ...]", key)]
-        inner = [part for part in parts if part is not None]
-        return f"({', '.join(inner)})" if len(inner) == len(parts) else None
+        inner = ", ".join(part for part in parts if part is not None)
+        if None in parts:
+            return None
+        return f"({inner})" if type(key) is tuple else f"[{inner}]"
     return repr(key) if type(key) in _PLAIN else None

@@ -96,6 +96,7 @@ class Pipeline(Kept):
                 key,
                 lambda: self._fetch(extracted),
                 lambda: tags(extracted) if callable(tags) else tags,
+                extracted,
             )
         except Exception as error:
             if self._on_error is not None:

@@ -12,7 +12,7 @@ from ..errors import StoreError
 from ..revalidate import take_back
 from ..revocations import Taken
 from ..site import Site
-from .fetches import renewed
+from .flights import renewed
 
 _REMEMBERED = 10_000
 
@@ -22,20 +22,19 @@ class OfSite:
 
     def __init__(self, site: Site) -> None:
         self._site = site
-        self._seen = -1
-        self._known = 0
+        self._known = -1
 
     def revision(self) -> int:
-        return self._site.coordination.revision() or self._known
+        return self._site.coordination.revision() or max(0, self._known)
 
     def since(self, tags: Iterable[str], revision: int) -> Taken:
         site = self._site
         current = site.coordination.revision()
         # Before anything was ever stored or taken back there is no counter to compare with.
-        if current != self._seen or not current:
+        if current != self._known or not current:
             try:
+                # What is read, and not the counter: it may be seen before what it counts.
                 self._known = site.revocations.follow()
-                self._seen = current
             except StoreError as error:
                 site.complain("store", "what was taken back cannot be read: %s", error)
         return site.revocations.since(tags, revision)

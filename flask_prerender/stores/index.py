@@ -87,7 +87,7 @@ class Index:
     """Pages by key, in one SQLite file below the store's root."""
 
     def __init__(self, root: Path, *, durable: bool) -> None:
-        self.database = Database(root, "store/index.sqlite3", _SCHEMA, durable=durable)
+        self.database = Database(root, "store/index.sqlite3", _SCHEMA, version=2, durable=durable)
         self._warned: set[str] = set()
 
     def get(self, key: str) -> Page | None:

@@ -127,7 +127,13 @@ def rate(currency: str) -> float:
     return 1.0
 
 
-@prerender.data(ttl=60, stale_ttl=None, tags=lambda sku, size=1: [sku], max_values=10)
+@prerender.data(
+    ttl=60,
+    stale_ttl=None,
+    tags=lambda sku, size=1: [sku],
+    max_values=10,
+    on_error=lambda error: [len(error.args)],
+)
 def price(sku: str, *, size: int = 1) -> list[int]:
     return [size]
 
