@@ -19,6 +19,7 @@ from .disk import is_busy
 from .disk import make_directory
 from .disk import patiently
 from .disk import set_aside
+from .disk import SQL_ERRORS
 from .errors import StoreError
 
 _BUSY_SECONDS = 5.0
@@ -83,7 +84,7 @@ class Database:
             try:
                 reader = self._current_reader()
                 return [] if reader is None else reader.execute(sql, parameters).fetchall()
-            except sqlite3.Error as error:
+            except SQL_ERRORS as error:
                 self._close_reader()
                 if set_aside(self.path, error):
                     return []
@@ -124,7 +125,7 @@ class Database:
 
     def _mistrust(self, error: BaseException) -> None:
         # A connection that met a full or failing disk may stay of that opinion.
-        if isinstance(error, sqlite3.Error) and not is_busy(error):
+        if isinstance(error, SQL_ERRORS) and not is_busy(error):
             self._close_writer()
             set_aside(self.path, error)
 
@@ -202,7 +203,7 @@ class Database:
             raise OSError(errno.ELOOP, "symbolic links are not followed here", str(self.path))
         try:
             self._writer = self._open_writer()
-        except sqlite3.DatabaseError as error:
+        except SQL_ERRORS as error:
             if not set_aside(self.path, error):
                 raise
             self._writer = self._open_writer()

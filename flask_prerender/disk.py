@@ -33,6 +33,10 @@ _READ = os.O_RDONLY | NO_FOLLOW | _BINARY | getattr(os, "O_NONBLOCK", 0)
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | NO_FOLLOW | _BINARY
 
 
+#: What SQLite quotes of a damaged file need not be text.
+SQL_ERRORS = (sqlite3.Error, UnicodeDecodeError)
+
+
 @contextmanager
 def failures(verb: str, path: Path) -> Iterator[None]:
     """Turn the system's errors into a :class:`StoreError` that says what could not be done.
@@ -46,11 +50,11 @@ def failures(verb: str, path: Path) -> Iterator[None]:
         reason = error.strerror or str(error)
         where = error.filename2 or error.filename or path
         raise StoreError(f"cannot {verb} {where}: {reason} ({name})") from error
-    except sqlite3.Error as error:
+    except SQL_ERRORS as error:
         raise StoreError(f"cannot {verb} {path}: {error}") from error
 
 
-def set_aside(path: Path, error: sqlite3.Error) -> bool:
+def set_aside(path: Path, error: Exception) -> bool:
     """Rename an SQLite file that is damaged, so that a new one is begun, and return whether.
 
     :param error: what SQLite said; only damage counts, and only what is still damaged goes.
@@ -86,7 +90,9 @@ def patiently(begin: Callable[[], R], seconds: float) -> R:
         time.sleep(_AGAIN_SECONDS)
 
 
-def _is_damage(error: sqlite3.Error) -> bool:
+def _is_damage(error: Exception) -> bool:
+    if isinstance(error, UnicodeDecodeError):
+        return True
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     return code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
@@ -95,7 +101,7 @@ def _is_damaged(path: Path) -> bool:
     connection = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)
     try:
         return bool(connection.execute("PRAGMA quick_check(1)").fetchone() != ("ok",))
-    except sqlite3.Error as error:
+    except SQL_ERRORS as error:
         return _is_damage(error)
     finally:
         connection.close()

@@ -513,6 +513,20 @@ def test_a_damaged_record_is_no_page_with_one_warning(
     assert store.get(key) == page
 
 
+def test_an_index_whose_damage_is_no_text_is_renamed_too(store: FileStore, root: Path) -> None:
+    store.put(*make_page())
+    store.close()
+    index = root / "store" / "index.sqlite3"
+    damaged = index.read_bytes().replace(b"CREATE TABLE pages (", b"CREATE TABLE pages )")
+    damaged = damaged.replace(b"tablepagespages", b"table\xc8agespages")  # its name in the schema
+    index.write_bytes(damaged)
+    assert store.get("/about") is None
+    assert index.with_name("index.sqlite3.bad").read_bytes() == damaged
+    page, bodies = make_page()
+    store.put(page, bodies)
+    assert store.get("/about") == page
+
+
 def test_a_damaged_index_is_renamed_and_the_pages_are_stored_anew(
     store: FileStore, root: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
