@@ -274,7 +274,7 @@ class Prerender:
 
 
 def _named(
-    paths: Iterable[str],
+    paths: Sequence[str],
     endpoint: str | None,
     values: Mapping[str, t.Any] | None,
     prefix: str | None,
@@ -283,10 +283,13 @@ def _named(
 ) -> dict[str, t.Any]:
     if values and not endpoint:
         raise TypeError("values= are the arguments of an endpoint: name it with endpoint=.")
+    tags = [tag] if isinstance(tag, str) else tag
+    if not isinstance(tags, Iterable) or not all(isinstance(one, str) for one in (*paths, *tags)):
+        raise TypeError("Paths and tags are texts.")
     return {
         "paths": paths,
         "prefixes": [] if prefix is None else [prefix],
         "endpoints": [] if endpoint is None else [(endpoint, values)],
-        "tags": [tag] if isinstance(tag, str) else tag,
+        "tags": tags,
         "everything": everything,
     }

@@ -25,6 +25,9 @@ from .render import current_render
 from .render import rendering
 from .respect import Respect
 from .respect import VIEW
+from .response import DEPENDS
+from .response import keep_apart
+from .response import keep_errors
 from .response import Responses
 from .serve import Answer
 from .serve import Server
@@ -38,8 +41,6 @@ from .variants import Admission
 from .visit import PASSING
 from .visit import visit
 
-#: Request headers for whose sake the app answers what others get from the store.
-_DEPENDS = {"authorization": "Authorization", "visitors": "User-Agent"}
 #: So many pages that each ask for the next one are a loop, though their paths differ.
 _DEEP = 4
 _SITEMAP = re.compile(r"/sitemap(?:-[0-9]+)?\.xml\Z")
@@ -106,8 +107,8 @@ class Hook:
         key = None if reason else self._key(current, mark)
         if key is None:
             self._forward(_bypassed(environ, reason))
-            if reason in _DEPENDS:
-                after_this_request(lambda response: _keep_apart(response, reason))
+            if reason in DEPENDS:
+                after_this_request(lambda response: keep_apart(response, reason))
             return None
         if mark.respects:
             return self._respect(current, mark, key)
@@ -231,11 +232,12 @@ class Hook:
             reason = self._render(current, key)
         if reason in PASSING and (old := self.server.answer(environ, key, last_resort=True)):
             return self._told(old, f"fwd=stale; detail={reason}")
-        if reason:
-            self._forward(f"fwd={why}; detail={reason}")
+        answer = None if reason else self.server.answer(environ, key)
+        if answer is None:  # not stored, or taken back again since
+            self._forward(f"fwd={why}; detail={reason or 'purged'}")
+            after_this_request(keep_errors)
             return None
-        answer = self.server.answer(environ, key)
-        return None if answer is None else self._told(answer, f"fwd={why}; stored")
+        return self._told(answer, f"fwd={why}; stored")
 
     def _told(self, answer: Answer, status: str) -> Answer:
         """Say in a stored page's answer that it was no hit."""
@@ -276,14 +278,6 @@ def is_rendering() -> bool:
     if done is not None:
         done.looked_at.add("*")  # who asks may tell visitors something else
     return done is not None
-
-
-def _keep_apart(response: Response, reason: str) -> Response:
-    """Let no cache give what the app answered one visitor to another (CVE-2024-46982)."""
-    response.vary.add(_DEPENDS[reason])
-    if reason == "authorization" and "Cache-Control" not in response.headers:
-        response.headers["Cache-Control"] = "private, no-store"
-    return response
 
 
 def _bypassed(environ: dict[str, t.Any], reason: str) -> str:

@@ -34,6 +34,7 @@ _IDLE_SECONDS = 1.0
 _QUEUED = 1000
 _REMEMBERED = 10_000
 _ABANDONED = 4
+_SLOW_SECONDS = 1.0
 _DRAIN_SECONDS = 2.0
 
 Runner = Callable[[str], object]
@@ -201,7 +202,7 @@ class Regenerator:
 
     def _see_to_workers(self) -> bool:
         """Start as many threads as there is work for. Called with the condition held."""
-        wanted = min(self._site.settings.regenerators, len(self._queue) + len(self._workers))
+        wanted = min(self._wanted(), len(self._queue) + len(self._workers))
         while len(self._workers) < wanted and self._left_behind < _ABANDONED:
             worker = _Worker()
             thread = threading.Thread(
@@ -216,6 +217,12 @@ class Regenerator:
             self.has_threads = True
             self._workers.add(worker)
         return bool(self._workers)
+
+    def _wanted(self) -> int:
+        """Return how many threads there may be: those whose render takes long hold nobody up."""
+        limit = time.monotonic() - _SLOW_SECONDS
+        slow = sum(bool(one.key) and one.since < limit for one in self._workers)
+        return self._site.settings.regenerators + min(slow, _ABANDONED)
 
     def _leave_hung_behind(self) -> None:
         """A thread cannot be killed: another takes its place, and what it still does is late."""
@@ -248,7 +255,8 @@ class Regenerator:
             worker.key = ""
             if not worker.is_abandoned:
                 self._condition.wait_for(lambda: self._queue or self.is_closed, _IDLE_SECONDS)
-                if self._queue and not self.is_closed:
+                has_place = len(self._workers) <= self._wanted()
+                if self._queue and has_place and not self.is_closed:
                     worker.key, _ = self._queue.popitem(last=False)
                     worker.since = time.monotonic()
                     return worker.key

@@ -131,12 +131,15 @@ class Respect:
         answer = None
         if outcome.is_stored:
             status += "; stored"
-            answer = self._server.answer(environ, key, may=lambda ready, now: True)
+            # Whoever took it back while it was made may be the one who asks now.
+            answer = self._server.answer(environ, key, may=lambda ready, now: not ready.taken)
         elif outcome.reason in PASSING:
             code = outcome.response.status if outcome.response is not None else 0
             status += f"; fwd-status={code}" if code else f"; detail={outcome.reason}"
             answer = self._server.answer(environ, key, may=_may_stand_in)
-        if answer is None and not outcome.is_stored:
+        if answer is None and outcome.is_stored:
+            return f"fwd={_why(page, wish)}; detail=purged"
+        if answer is None:
             status = f"fwd={_why(page, wish)}; detail={outcome.reason}"
             answer = self._hand_over(environ, mark, outcome)
         if answer is None:

@@ -36,6 +36,9 @@ _OF_THE_BYTES = (
     "Last-Modified",
 )  # fmt: skip
 
+#: Request headers for whose sake the app answers what others get from the store.
+DEPENDS = {"authorization": "Authorization", "visitors": "User-Agent"}
+
 Read = Callable[[Answer], bytes]
 
 
@@ -222,3 +225,18 @@ def _forbid_sharing(headers: Headers, instead: str) -> None:
         if name.endswith(("cache-control", "surrogate-control")) or name == "expires":
             headers.pop(name)
     headers["Cache-Control"] = instead
+
+
+def keep_apart(response: Response, reason: str) -> Response:
+    """Let no cache give what the app answered one visitor to another (CVE-2024-46982)."""
+    response.vary.add(DEPENDS[reason])
+    if reason == "authorization" and "Cache-Control" not in response.headers:
+        response.headers["Cache-Control"] = "private, no-store"
+    return response
+
+
+def keep_errors(response: Response) -> Response:
+    """Let no cache keep the error of one moment (the attacks of cpdos.org)."""
+    if response.status_code >= 500 and "Cache-Control" not in response.headers:
+        response.headers["Cache-Control"] = "no-store"
+    return response

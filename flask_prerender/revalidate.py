@@ -18,9 +18,12 @@ from .coordination.base import EVERYTHING
 from .errors import RouteError
 from .publish import Outcome
 from .regenerate import Regenerator
+from .render import rendering
 from .revocations import implicit_tags
+from .revocations import is_tag
 from .revocations import path_tag
 from .revocations import prefix_tag
+from .revocations import TAG_LENGTH
 from .site import Site
 from .typed import Meant
 from .typed import meant_by
@@ -31,7 +34,6 @@ Endpoints = Iterable[tuple[str, Mapping[str, Any] | None]]
 
 _ASKED_AT_ONCE = 100
 _LOOK_SECONDS = 0.05
-_TAG_LENGTH = 256
 
 
 @dataclass(slots=True)
@@ -144,6 +146,9 @@ def refresh(
         else:
             for key in page.keys:
                 done.add(key)
+                if key in rendering.get():
+                    yield _refused(key, "loop", "it is being rendered, by whoever asks for it")
+                    continue
                 yield _refresh(site, regenerator, key, limit)
     keys, missing = _tagged(site, named.tags)
     for key in keys:
@@ -215,8 +220,8 @@ def _named(
         else:
             named.tags.append(prefix_tag(start))
     for tag in tags:
-        if not 0 < len(tag) <= _TAG_LENGTH or any("\ud800" <= c <= "\udfff" for c in tag):
-            named.refused[tag] = f"a tag is a text of 1 to {_TAG_LENGTH} characters"
+        if not is_tag(tag):
+            named.refused[tag] = f"a tag is a text of 1 to {TAG_LENGTH} characters"
         else:
             named.tags.append(tag)
     return named

@@ -15,6 +15,7 @@ from .page import split_key
 #: Not taken back; served on while it is made new; gone.
 Taken = t.Literal["", "soft", "hard"]
 
+TAG_LENGTH = 256
 #: A process that has learned of more reads anew what is kept apart.
 _REMEMBERED = 200_000
 
@@ -34,6 +35,11 @@ def implicit_tags(page: Page) -> Iterator[str]:
         yield f"blueprint:{'.'.join(parts[: count + 1])}"
     for name in page.templates:
         yield f"template:{name}"
+
+
+def is_tag(text: str) -> bool:
+    """Whether pages can carry a tag, so that it can be revoked."""
+    return 0 < len(text) <= TAG_LENGTH and not any("\ud800" <= c <= "\udfff" for c in text)
 
 
 def path_tag(key: str) -> str:

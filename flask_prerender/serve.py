@@ -19,7 +19,6 @@ from .negotiate import Encodings
 from .negotiate import has_it
 from .negotiate import wanted_range
 from .page import IDENTITY
-from .page import Page
 from .ready import Headers
 from .ready import Ready
 from .ready import Sent
@@ -83,7 +82,7 @@ class Server:
         if may is not None:
             if not may(ready, now):
                 return None
-        elif ready.state == "expired" and not (last_resort and self._may_do(ready.page, now)):
+        elif ready.state == "expired" and not (last_resort and self._may_do(ready, now)):
             return None
         ready.used = True
         if ready.is_of_visit:
@@ -119,7 +118,10 @@ class Server:
             site.memory.put(key, ready)
         return ready, source
 
-    def _may_do(self, page: Page, now: float) -> bool:
+    def _may_do(self, ready: Ready, now: float) -> bool:
+        page = ready.page
+        if ready.taken == "hard":
+            return False  # somebody wants it gone: rather no page than this one
         past = 0.0 if page.expire is None else page.age(now) - page.expire
         return past < self.site.settings.stale_if_error
 

@@ -126,17 +126,20 @@ def _claim_and_publish(site: Site, key: str, since: float) -> Outcome:
         return Outcome(key, target.endpoint, target.rule, "refused", "budget", detail)
     deadline = time.monotonic() + site.settings.wait
     is_purged, was_held = _is_purged(site, key), False
+    before = _token_of(site, key)
     while True:
         with site.claims.hold(key, anyway=is_purged) as claim:
             # With the claim in hand, or while somebody else has it: they may have stored it.
             page = _just_stored(site, target, since)
             if page is not None:
                 return Outcome(key, target.endpoint, target.rule, "unchanged", page=page)
-            if claim is not None and not (was_held and since == float("-inf")):
+            # What somebody stored meanwhile was taken back as well, before it was there.
+            was_stored = _token_of(site, key) != before
+            if claim is not None and (was_stored or not was_held or since > float("-inf")):
                 return _publish(site, target, claim)
         if claim is not None:  # visitors who waited do not wait for a second try
             detail = "another process tried, and stored nothing"
-            return remember(site, Outcome(key, "", "", "failed", "wait", detail))
+            return remember(site, Outcome(key, "", "", "refused", "wait", detail))
         streak = site.coordination.streak(key)
         if streak is not None and not is_purged and site.clock() < streak.not_before:
             rests = Outcome(key, "", "", "failed", streak.reason, streak.detail)
@@ -145,6 +148,15 @@ def _claim_and_publish(site: Site, key: str, since: float) -> Outcome:
         if time.monotonic() > deadline:
             return Outcome(key, target.endpoint, target.rule, "failed", "wait", "another has it")
         time.sleep(_LOOK_SECONDS)
+
+
+def _token_of(site: Site, key: str) -> int:
+    """Return under which claim the page was made that is stored, or -1."""
+    try:
+        page = site.store.get(key)
+    except StoreError:  # met again, and told, where the page is made
+        return -1
+    return -1 if page is None else page.token
 
 
 def _is_purged(site: Site, key: str) -> bool:

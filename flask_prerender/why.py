@@ -7,6 +7,7 @@ from typing import Any
 
 from .coordination.base import Streak
 from .gate import judge
+from .gate import Verdict
 from .page import Page
 from .page import State
 from .render import last_frame
@@ -21,6 +22,8 @@ from .typed import meant_by
 from .variants import environ_name
 from .variants import variant_of
 from .variants import with_variant
+
+_FIRST_VISIT = "a first visit: rendered, and stored and served if it may be"
 
 
 def explain(
@@ -59,7 +62,9 @@ def explain(
         rests = _rests(site, key, streak)
         facts["next_try_in"] = round(max(0.0, streak.not_before - now), 1) if rests else 0.0
     if try_it:
-        facts["a_render_now"] = _try(site, found)
+        verdict, facts["a_render_now"] = _try(site, found)
+        if page is None and not verdict and facts["answer"] == _FIRST_VISIT:
+            facts["answer"] = f"the app: a first visit is not stored ({verdict.reason})"
     return facts
 
 
@@ -129,7 +134,7 @@ def _answer(site: Site, target: Target, page: Page | None, streak: Streak | None
 def _without(site: Site, target: Target) -> str:
     if target.mark.fallback == "render":
         reason = known_reason(site, target.key)
-        return f"the app: {reason}" if reason else "a first visit: rendered, stored, served"
+        return f"the app: {reason}" if reason else _FIRST_VISIT
     if target.mark.fallback == "404" and site.store.last_build():
         return "404: no build has it"
     return "the app: nothing is stored"
@@ -157,18 +162,19 @@ def _rests(site: Site, key: str, streak: Streak | None) -> bool:
 
 def _may_stand_in(site: Site, page: Page) -> bool:
     """Whether an expired page is served when it cannot be made new."""
-    age = page.age(site.clock())
+    age, taken = page.age(site.clock()), site.revocations.of(page)
     if page.terms is not None:
-        within = age - (page.revalidate or 0.0) < float(page.terms["if_error"])
-        return within and not site.revocations.of(page)
+        return age - (page.revalidate or 0.0) < float(page.terms["if_error"]) and not taken
+    if taken == "hard":
+        return False
     return page.expire is None or age - page.expire < site.settings.stale_if_error
 
 
-def _try(site: Site, target: Target) -> str:
+def _try(site: Site, target: Target) -> tuple[Verdict, str]:
     done = render(site, target.key, site.coordination.revision())
     verdict = judge(site, done, target.mark)
     if verdict:
-        return f"{done.status}, {len(done.body)} bytes, would be stored"
+        return verdict, f"{done.status}, {len(done.body)} bytes, would be stored"
     where = last_frame(site, done)
     text = f"refused: {verdict.reason}: {verdict.detail}"
-    return f"{text} (at {where})" if where else text
+    return verdict, f"{text} (at {where})" if where else text

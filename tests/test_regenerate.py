@@ -705,11 +705,15 @@ def test_a_render_that_hangs_is_left_behind_and_what_it_makes_late_is_not_stored
     clock.forward(60)
     wsgi_get(app, "/hung")
     assert hangs.wait(SECONDS)
+
+    def is_told():
+        assert wsgi_get(app, "/hung").body == b"render 1"
+        return "The render of /hung hangs; its thread is left behind." in caplog.text
+
+    # Its visitors notice, whoever they are.
+    wait_until(is_told)
     wsgi_get(app, "/other")
-    # The page behind it is asked for again and again, and made as soon as the other is given up.
     wait_until(lambda: wsgi_get(app, "/other").body == b"render 2")
-    assert wsgi_get(app, "/hung").body == b"render 1"
-    assert "The render of /hung hangs; its thread is left behind." in caplog.text
     assert other.renders == 2
     view.does = None
     clock.forward(60)  # its claim has ended
@@ -717,6 +721,36 @@ def test_a_render_that_hangs_is_left_behind_and_what_it_makes_late_is_not_stored
     go.set()
     wait_until(lambda: site_of(app).regenerator._left_behind == 0)
     assert wsgi_get(app, "/hung").body == b"render 3"
+
+
+def test_a_render_that_takes_long_holds_up_no_other(make_app, wsgi_get, clock, monkeypatch):
+    app = make_app()
+    go, begun = threading.Event(), threading.Event()
+    slow, other = View(app, "/slow", endpoint="slow"), View(app, "/other")
+    wsgi_get(app, "/slow")
+    wsgi_get(app, "/other")
+
+    def wait():
+        begun.set()
+        assert go.wait(SECONDS)
+        return "slow at last"
+
+    slow.does = wait
+    clock.forward(60)
+    wsgi_get(app, "/slow")
+    assert begun.wait(SECONDS)
+    regenerator = site_of(app).regenerator
+    wsgi_get(app, "/other")
+    assert (len(regenerator._workers), len(regenerator._queue)) == (1, 1)
+    monkeypatch.setattr("flask_prerender.regenerate._SLOW_SECONDS", 0.0)
+    wsgi_get(app, "/other")
+    wait_until(lambda: wsgi_get(app, "/other").body == b"render 2")
+    assert wsgi_get(app, "/slow").body == b"render 1"
+    go.set()
+    settle(app)
+    assert wsgi_get(app, "/slow").body == b"slow at last"
+    wait_until(lambda: not regenerator._workers)
+    assert other.renders == 2
 
 
 def test_after_four_renders_that_hang_no_page_is_made_new_until_one_ends(

@@ -318,7 +318,8 @@ def test_a_page_that_was_purged_and_cannot_be_made_is_tried_again_though_it_rest
     settle(app)
     with app.app_context():
         Prerender().purge("/page")
-    assert wsgi_get(app, "/page").body == b"render 1"  # better than an error
+    answer = wsgi_get(app, "/page")  # an error rather than what is to be gone
+    assert (answer.status, answer.body, answer.get("Cache-Control")) == (500, b"down", "no-store")
     assert view.renders == 3
     view.does = None
     clock.forward(3)
