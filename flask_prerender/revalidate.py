@@ -144,12 +144,8 @@ def refresh(
         elif page.unnamed:
             yield _refused(path, "query", f"its mark does not name {page.unnamed[0]}")
         else:
-            for key in page.keys:
-                done.add(key)
-                if key in rendering.get():
-                    yield _refused(key, "loop", "it is being rendered, by whoever asks for it")
-                    continue
-                yield _refresh(site, regenerator, key, limit)
+            done.update(page.keys)
+            yield from (_refresh(site, regenerator, key, limit) for key in page.keys)
     keys, missing = _tagged(site, named.tags)
     for key in keys:
         if key not in done:
@@ -177,6 +173,8 @@ def _tagged(site: Site, tags: Iterable[str]) -> tuple[list[str], list[str]]:
 
 
 def _refresh(site: Site, regenerator: Regenerator, key: str, limit: float) -> Outcome:
+    if key in rendering.get():
+        return _refused(key, "loop", "it is being rendered, by whoever asks for it")
     deadline = time.monotonic() + limit
     while True:
         outcome = regenerator.make_new(key, anyway=True)

@@ -126,20 +126,17 @@ def _claim_and_publish(site: Site, key: str, since: float) -> Outcome:
         return Outcome(key, target.endpoint, target.rule, "refused", "budget", detail)
     deadline = time.monotonic() + site.settings.wait
     is_purged, was_held = _is_purged(site, key), False
-    before = _token_of(site, key)
+    failures = _failures_of(site, key)
     while True:
         with site.claims.hold(key, anyway=is_purged) as claim:
             # With the claim in hand, or while somebody else has it: they may have stored it.
             page = _just_stored(site, target, since)
             if page is not None:
                 return Outcome(key, target.endpoint, target.rule, "unchanged", page=page)
-            # What somebody stored meanwhile was taken back as well, before it was there.
-            was_stored = _token_of(site, key) != before
-            if claim is not None and (was_stored or not was_held or since > float("-inf")):
+            if claim is not None and was_held and since == float("-inf"):
+                return _after_waiting(site, target, claim, failures)
+            if claim is not None:
                 return _publish(site, target, claim)
-        if claim is not None:  # visitors who waited do not wait for a second try
-            detail = "another process tried, and stored nothing"
-            return remember(site, Outcome(key, "", "", "refused", "wait", detail))
         streak = site.coordination.streak(key)
         if streak is not None and not is_purged and site.clock() < streak.not_before:
             rests = Outcome(key, "", "", "failed", streak.reason, streak.detail)
@@ -150,13 +147,25 @@ def _claim_and_publish(site: Site, key: str, since: float) -> Outcome:
         time.sleep(_LOOK_SECONDS)
 
 
-def _token_of(site: Site, key: str) -> int:
-    """Return under which claim the page was made that is stored, or -1."""
-    try:
-        page = site.store.get(key)
-    except StoreError:  # met again, and told, where the page is made
-        return -1
-    return -1 if page is None else page.token
+def _after_waiting(site: Site, target: Target, claim: Claim, failures: int) -> Outcome:
+    """Return what comes of a page that somebody else made, or tried to, while we waited.
+
+    :param failures: how often in a row it had failed when we began to.
+    """
+    key = target.key
+    if claim.lease.failures > failures and (streak := site.coordination.streak(key)):
+        claim.streak = streak  # theirs: it goes on
+        return remember(site, Outcome(key, "", "", "failed", streak.reason, streak.detail))
+    if site.store.get(key) is not None:  # and will not do: taken back while they made it
+        return _publish(site, target, claim)
+    # Visitors who waited do not wait for a second try.
+    detail = "another process tried, and stored nothing"
+    return remember(site, Outcome(key, "", "", "refused", "wait", detail))
+
+
+def _failures_of(site: Site, key: str) -> int:
+    streak = site.coordination.streak(key)
+    return 0 if streak is None else streak.failures
 
 
 def _is_purged(site: Site, key: str) -> bool:

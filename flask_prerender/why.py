@@ -55,17 +55,22 @@ def explain(
     if page is not None:
         facts |= _page_facts(site, page)
     if streak is not None:
-        now = site.clock()
-        facts["failures"] = streak.failures
-        facts["last_failure"] = f"{streak.reason}: {streak.detail}"
-        facts["last_failure_ago"] = round(max(0.0, now - streak.since), 1)
-        rests = _rests(site, key, streak)
-        facts["next_try_in"] = round(max(0.0, streak.not_before - now), 1) if rests else 0.0
+        facts |= _failures(site, key, streak)
     if try_it:
         verdict, facts["a_render_now"] = _try(site, found)
         if page is None and not verdict and facts["answer"] == _FIRST_VISIT:
             facts["answer"] = f"the app: a first visit is not stored ({verdict.reason})"
     return facts
+
+
+def _failures(site: Site, key: str, streak: Streak) -> dict[str, Any]:
+    now, rests = site.clock(), _rests(site, key, streak)
+    return {
+        "failures": streak.failures,
+        "last_failure": f"{streak.reason}: {streak.detail}",
+        "last_failure_ago": round(max(0.0, now - streak.since), 1),
+        "next_try_in": round(max(0.0, streak.not_before - now), 1) if rests else 0.0,
+    }
 
 
 def _target(site: Site, page: Meant, headers: Mapping[str, str]) -> Target | dict[str, Any]:
