@@ -123,6 +123,10 @@ def create_app() -> Flask:
         session["visits"] = 1
         return f"{render()} of {request.headers.get('X-Who')}"
 
+    @app.post("/purge/<name>")
+    def purge(name: str) -> str:
+        return str(prerender.purge(f"/page/{name}").revision)
+
     @app.route("/up")
     def up() -> str:
         return "up"

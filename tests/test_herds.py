@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -106,6 +107,37 @@ def test_a_herd_costs_one_render_and_nobody_gets_what_is_anothers(kind: str, sta
 @pytest.mark.parametrize("kind", HERDS)
 def test_twenty_herds_cost_twenty_renders(kind: str, stage: Stage) -> None:
     herds_at(kind, stage, 20)
+
+
+@pytest.mark.parametrize("kind", ["gthread", "gevent"])
+@pytest.mark.parametrize("state", ["stale", "absent"])
+def test_who_asks_after_a_purge_never_gets_what_was_under_way(
+    kind: str, state: str, stage: Stage
+) -> None:
+    path = "/page/taken"
+    with serving(stage, HERDS[kind]) as server:
+        for number in range(5):
+            stage.write("version", f"old-{number}")
+            if state == "stale" and number == 0:
+                server.ask(path)
+            elif state == "stale":
+                stage.forward(REVALIDATE)
+            else:
+                server.ask("/purge/taken", method="POST")
+            begun = len(stage.renders(path))
+            stage.hold()
+            if state == "stale" and number == 0:
+                stage.forward(REVALIDATE)
+            first = threading.Thread(target=server.ask, args=(path,))
+            first.start()
+            stage.wait_for_renders(path, begun + 1)
+            stage.write("version", f"new-{number}")
+            assert server.ask("/purge/taken", method="POST").status == 200
+            herd = Herd(server, path).wait_until_asked()
+            stage.let_go()
+            assert {one.body.decode() for one in herd.gather()} == {f"{path} new-{number}"}
+            first.join()
+            all_from_the_store([server.ask(path)], f"{path} new-{number}")
 
 
 @pytest.mark.parametrize("kind", OTHERS)
