@@ -250,7 +250,7 @@ def test_why_tells_how_a_page_came_to_be_taken_back(app: Flask) -> None:
     told = why(app, LOADS)
 
     assert told["taken back"] == f"purged by notes:library/json/loads at revision {revision}"
-    assert told["answer"] == "a new render is waited for; the stored page if that fails"
+    assert told["answer"] == "a new render is waited for; the app if that fails"
     assert "notes:library/json/loads" in told["tags"].split(", ")
     stored(app, LOADS)
     told = why(app, LOADS)
