@@ -132,6 +132,7 @@ def _claim_and_publish(site: Site, key: str, since: float) -> Outcome:
             # With the claim in hand, or while somebody else has it: they may have stored it.
             page = _just_stored(site, target, since)
             if page is not None:
+                site.memory.drop(key)  # whoever stored it says so in a moment
                 return Outcome(key, target.endpoint, target.rule, "unchanged", page=page)
             if claim is not None and was_held and since == float("-inf"):
                 return _after_waiting(site, target, claim, failures)

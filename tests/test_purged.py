@@ -178,3 +178,27 @@ def test_who_waited_in_vain_for_another_process_does_not_wait_again(
     answer = wsgi_get(two, "/page")
     assert answer.get("Cache-Status") == "flask-prerender; fwd=uri-miss; detail=wait"
     assert views[1].renders == 0
+
+
+def test_a_page_is_served_as_soon_as_another_process_has_stored_it(make_app, wsgi_get, clock):
+    one, two = make_app(), make_app()
+    for app in (one, two):
+        View(app, expire=120)
+    wsgi_get(one, "/page")
+    wsgi_get(two, "/page")
+    clock.forward(120)
+    announce, stored, go = site_of(one).coordination.advance, threading.Event(), threading.Event()
+
+    def hesitate():
+        stored.set()
+        assert go.wait(SECONDS)
+        return announce()
+
+    site_of(one).coordination.advance = hesitate
+    first = threading.Thread(target=lambda: wsgi_get(one, "/page"))
+    first.start()
+    assert stored.wait(SECONDS)
+    answer = wsgi_get(two, "/page")
+    assert (answer.body, answer.get("X-Prerendered")) == (b"render 2", "true")
+    go.set()
+    first.join(SECONDS)
