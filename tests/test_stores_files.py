@@ -680,11 +680,11 @@ def test_a_body_swept_while_it_is_put_is_written_again(
     write = disk.write_whole
     swept = []
 
-    def lose_the_first(directory: Path, path: Path, body: bytes, **options: bool) -> None:
+    def lose_the_first(directory: str, path: str, body: bytes, **options: bool) -> None:
         write(directory, path, body, **options)
         if not swept:
             swept.append(path)
-            path.unlink()
+            Path(path).unlink()
 
     monkeypatch.setattr("flask_prerender.stores.blobs.write_whole", lose_the_first)
     store.put(page, bodies)
