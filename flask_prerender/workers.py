@@ -100,12 +100,13 @@ class Workers:
 
     def _leave_hung_behind(self) -> list[Outcome]:
         """Give up on renders past their time. What they still do is judged late and not stored."""
-        limit = time.monotonic() - self._site.settings.timeout - GRACE_SECONDS
+        now, each = time.monotonic(), self._site.settings.timeout + GRACE_SECONDS
         outcomes = []
         for number, worker in enumerate(self._workers):
             with self._lock:
                 targets = worker.targets
-                if not targets or worker.since > limit:
+                # Each page that is stored with others has its time.
+                if not targets or now - worker.since < each * len(targets):
                     continue
                 worker.is_abandoned = True
                 worker.targets = ()
@@ -116,7 +117,7 @@ class Workers:
             outcomes += [
                 Outcome(
                     target.key, target.endpoint, target.rule, "failed", "timeout", detail,
-                    duration=time.monotonic() - worker.since,
+                    duration=now - worker.since,
                 )
                 for target in targets
             ]  # fmt: skip
