@@ -62,7 +62,9 @@ def is_failure(verdict: Verdict) -> bool:
 
 def header_values(done: Render, name: str) -> list[str]:
     """Return the values of a header in lower case, split at commas."""
-    parts = (part.strip().lower() for value in done.values(name) for part in value.split(","))
+    if not (found := done.values(name)):
+        return []
+    parts = (part.strip().lower() for value in found for part in value.split(","))
     return [part for part in parts if part]
 
 

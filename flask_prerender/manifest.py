@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from datetime import UTC
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from typing import TextIO
@@ -217,6 +218,7 @@ def _broken(path: Path, reason: str) -> StoreError:
     )
 
 
+@lru_cache(16)  # most pages were changed at the moment when they were made
 def _iso(moment: float) -> str:
     text = datetime.fromtimestamp(moment, UTC).isoformat(timespec="milliseconds")
     return text.replace("+00:00", "Z")

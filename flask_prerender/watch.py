@@ -22,6 +22,7 @@ from jinja2.meta import find_referenced_templates
 from werkzeug.datastructures import EnvironHeaders
 
 from . import signals
+from .links import remember_links
 from .render import current_render
 from .render import Render
 
@@ -63,6 +64,7 @@ def _begin(sender: Flask, **extra: t.Any) -> None:
     if done is not None:
         done.is_dispatched = True
         _let_login_rest(sender)
+        remember_links(sender)
         done.session = _unused_session()
         current.headers = EnvironHeaders(_Noticing(current.environ, done))
         current.__class__ = _watched(type(current))
