@@ -122,7 +122,14 @@ def _status(site: Site, done: Render, mark: Mark) -> Verdict:
     )
 
 
+_TELLING = frozenset(
+    {"set-cookie", "vary", "content-security-policy", "content-security-policy-report-only"}
+)
+
+
 def _personal(site: Site, done: Render, mark: Mark) -> Verdict:
+    if _TELLING.isdisjoint(done.names):
+        return _YES
     cookies = [value.partition("=")[0] for value in done.values("set-cookie")]
     if cookies:
         return Verdict("set-cookie", f"sets {', '.join(cookies)}")

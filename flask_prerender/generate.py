@@ -32,6 +32,9 @@ from .tally import Report
 from .workers import Workers
 
 _ANNOUNCE_SECONDS = 0.2
+#: What was swept at the start of a shorter build needs no sweep at its end: bodies that a page had
+#: until lately are left to those who read them.
+_SWEEP_SECONDS = 60.0
 
 
 class Build:
@@ -149,7 +152,8 @@ class Build:
                 self._forget_revocations()
             site.remember_build()
             site.coordination.advance()
-            site.store.sweep()
+            if time.perf_counter() - self._started > _SWEEP_SECONDS:
+                site.store.sweep()
         except StoreError as error:
             report.error = report.error or str(error)
         report.duration = time.perf_counter() - self._started
