@@ -16,6 +16,7 @@ from werkzeug.exceptions import NotFound
 from werkzeug.sansio.utils import host_is_trusted
 
 from .errors import PrerenderError
+from .lane import Lane
 from .marks import Mark
 from .options import EVERY
 from .page import is_same_anew
@@ -53,12 +54,15 @@ class Hook:
         self.site = site
         self.server = Server(site)
         self.respect = Respect(site, self.server)
+        self.lane = Lane(site, self.server) if site.settings.serve_at == "wsgi" else None
         self.responses = Responses(site.app.response_class, self.server.whole_body)
         self.admission = Admission()
         site.renewals.append(self.admission.renew)
 
     def install(self, app: Flask) -> None:
         app.before_request(self.before_request)
+        if self.lane is not None:
+            self.lane.install()
         app.context_processor(lambda: {"prerendering": is_rendering()})
 
     def before_request(self) -> Response | None:
@@ -126,6 +130,8 @@ class Hook:
 
     def _respond(self, key: str, answer: Answer) -> Response:
         tell(self.site, answer)
+        if self.lane is not None:
+            self.lane.learn(request.environ, answer.ready)
         response = self.responses.make(answer)
         if answer.ready.state == "stale":
             self._make_new(key, response)

@@ -56,12 +56,14 @@ class Ready:
     :ivar revision: the revision at which this was known to be what is stored.
     :ivar begins, ends: the moments between which the header lists are true.
     :ivar changed_at: the moment that ``If-Modified-Since`` is compared with.
-    :ivar named_by: the one that ``If-Range`` may name, or ``None``.
+        "begins", "bots_only", "changed_at", "chosen", "ends", "etags", "is_of_visit", "is_plain",
+        "named_by", "page",
     :ivar used: whether it was asked for since memory last made room.
     """
 
     __slots__ = (
-        "begins", "bots_only", "changed_at", "ends", "etags", "is_of_visit", "named_by", "page",
+        "begins", "bots_only", "changed_at", "chosen", "ends", "etags", "is_of_visit", "is_plain",
+        "named_by", "page",
         "revision", "sent", "settings", "state", "status", "taken", "used",
     )  # fmt: skip
 
@@ -70,10 +72,12 @@ class Ready:
         self.is_of_visit = page.origin == "visit"
         self.settings = settings
         self.status = f"{page.status} {HTTPStatus(page.status).phrase.upper()}"
-        self.revision = -1
+        self.revision = -2
         self.begins, self.ends = math.inf, -math.inf
         self.used = True
         self.state: State = "fresh"
+        self.is_plain = False
+        self.chosen: dict[str | None, Sent] = {}
         self.taken: Taken = ""
         self.bots_only = "bots" in (page.options.get("visitors"), settings.visitors)
         self.changed_at = _changed_at(page)
@@ -121,6 +125,10 @@ class Ready:
             self.state = "expired"
         elif self.taken and self.state == "fresh":
             self.state = "stale"
+        self.is_plain = (
+            self.state == "fresh" and page.status == 200 and page.terms is None
+            and not self.bots_only and not page.options.get("vary")
+        )  # fmt: skip
         changing = _changing(self, now)
         for sent in self.sent.values():
             sent.ok = [*sent.fixed, *changing]

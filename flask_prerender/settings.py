@@ -128,6 +128,12 @@ class Settings:
     wait: float = _setting(
         5.0, checks.number(0), "Seconds a first visit waits for its page; then the app answers.",
     )  # fmt: skip
+    serve_at: str = _setting(
+        "hook",
+        checks.choice("hook", "wsgi"),
+        "Where hits are answered: in Flask's before_request ('hook'), or, from the second one of a "
+        "path in a process, before Flask ('wsgi'), where no function of the app runs.",
+    )
     regenerate: str = _setting(
         "thread",
         checks.choice("thread", "inline", "off"),

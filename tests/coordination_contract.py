@@ -52,6 +52,12 @@ class CoordinationContract:
         assert two.advance() == before + 2
         assert one.revision() == before + 2
 
+    def test_a_cell_has_the_revision(self, one: Coordination, two: Coordination) -> None:
+        cell = two.cell()
+        assert cell[0] == two.revision()
+        one.advance()
+        assert cell[0] == two.revision() == one.cell()[0]
+
     def test_a_reopened_coordination_goes_on(self, one: Coordination) -> None:
         before = one.advance()
         one.reopen()

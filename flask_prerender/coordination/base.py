@@ -66,6 +66,11 @@ class Coordination(Protocol):
         and never raises."""
         ...
 
+    def cell(self) -> Sequence[int]:
+        """Return what has the current revision as its first item, for about a second: who looks at
+        it for each request pays for no call."""
+        ...
+
     def advance(self) -> int:
         """Move the revision on by one, for every process, and return it.
 

@@ -44,6 +44,7 @@ _SCHEMA = (
 _LEASE = "SELECT ends, failures, not_before FROM leases WHERE key = ?"
 #: So many revocations of each kind, soft and hard, are kept apart, and so often somebody looks
 #: whether there are more.
+_NO_CELL = (0,)
 _REVOCATIONS = 50_000
 _FOLD_EACH = 1000
 _LOOK_SECONDS = 1.0
@@ -94,6 +95,10 @@ class LocalCoordination:
             self._counter.look()
         cell = self._counter.cell
         return 0 if cell is None else int(cell[0])
+
+    def cell(self) -> Sequence[int]:
+        self.revision()
+        return _NO_CELL if self._counter.cell is None else self._counter.cell
 
     def advance(self) -> int:
         return self.revoke((), hard=False)

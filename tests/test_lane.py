@@ -1,0 +1,371 @@
+"""Hits before Flask: the same answers, at a fraction of the cost, and everything else passed on."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+from flask import request
+
+from flask_prerender import Prerender
+from flask_prerender import signals
+from living import settle
+from living import site_of
+from living import View
+
+WSGI = {"PRERENDER_SERVE_AT": "wsgi"}
+BODY = "<p>a line that compresses well</p>" * 100
+
+
+@pytest.fixture
+def count_flask():
+    """Count the requests of an app that reach Flask."""
+
+    def count(app):
+        reached = []
+        app.before_request_funcs.setdefault(None, []).insert(
+            0, lambda: reached.append(request.path)
+        )
+        return reached
+
+    return count
+
+
+@pytest.fixture
+def site(make_app, wsgi_get):
+    """Two apps with the same pages, by the hook and by the lane, each asked once."""
+
+    def make(config=None, path="/page", **options):
+        hook, lane = make_app(config), make_app({**WSGI, **(config or {})})
+        views = [View(app, path, **options) for app in (hook, lane)]
+        for view in views:
+            view.does = lambda: BODY
+        for app in (hook, lane):
+            for _ in range(2):
+                wsgi_get(app, path.replace("<name>", "ä b"))
+        return hook, lane
+
+    return make
+
+
+def test_the_second_hit_of_a_path_does_not_reach_flask(make_app, wsgi_get, count_flask):
+    app = make_app(WSGI)
+    View(app)
+    reached = count_flask(app)
+    wsgi_get(app, "/page")
+    assert reached == ["/page", "/page"]  # the visitor's request, and its render
+    first = wsgi_get(app, "/page")
+    assert len(reached) == 2
+    assert (first.body, first.get("Cache-Status")) == (b"render 1", "flask-prerender; hit; ttl=60")
+    for _ in range(5):
+        assert wsgi_get(app, "/page") == first
+    assert len(reached) == 2
+
+
+def test_without_the_setting_every_request_reaches_flask(make_app, wsgi_get, count_flask):
+    app = make_app()
+    View(app)
+    reached = count_flask(app)
+    for _ in range(4):
+        wsgi_get(app, "/page")
+    assert len(reached) == 5
+
+
+REQUESTS = {
+    "plain": {},
+    "gzip": {"headers": {"Accept-Encoding": "gzip"}},
+    "brotli": {"headers": {"Accept-Encoding": "br;q=1, gzip;q=0.5"}},
+    "any": {"headers": {"Accept-Encoding": "*"}},
+    "no encoding will do": {"headers": {"Accept-Encoding": "identity;q=0, x;q=1"}},
+    "head": {"method": "HEAD"},
+    "part": {"headers": {"Range": "bytes=0-9"}},
+    "since": {"headers": {"If-Modified-Since": "Fri, 01 Jan 2100 00:00:00 GMT"}},
+    "another tag": {"headers": {"If-None-Match": '"other"'}},
+    "any tag": {"headers": {"If-None-Match": "*"}},
+    "tracking": {"query": "utm_source=mail"},
+    "query": {"query": "a=1"},
+    "signed in": {"headers": {"Authorization": "Basic YTpi"}},
+    "cookie": {"headers": {"Cookie": "a=b"}},
+    "post": {"method": "POST"},
+    "mount": {"environ": {"SCRIPT_NAME": "/elsewhere"}},
+    "crawler": {"headers": {"User-Agent": "Googlebot"}},
+}
+
+
+@pytest.mark.parametrize("path", ["/page", "/named/<name>"])
+@pytest.mark.parametrize("sent", REQUESTS.values(), ids=REQUESTS)
+def test_both_doors_give_the_same_answer(site, wsgi_get, path, sent, caplog):
+    hook, lane = site(path=path)
+    path = path.replace("<name>", "ä b")
+    for _ in range(3):
+        assert _sorted(wsgi_get(lane, path, **sent)) == _sorted(wsgi_get(hook, path, **sent))
+    assert "passed on" not in caplog.text
+
+
+def _sorted(answer):
+    return answer.status, sorted(answer.headers), answer.body
+
+
+def test_a_tag_that_is_the_pages_gets_304(site, wsgi_get, count_flask):
+    hook, lane = site()
+    encodings = ("identity", "gzip", "br")
+    for encoding in encodings:  # into memory
+        wsgi_get(lane, "/page", headers={"Accept-Encoding": encoding})
+    reached = count_flask(lane)
+    for encoding in encodings:
+        tag = wsgi_get(hook, "/page", headers={"Accept-Encoding": encoding}).get("ETag")
+        sent = {"Accept-Encoding": encoding, "If-None-Match": tag}
+        wanted = wsgi_get(hook, "/page", headers=sent)
+        got = wsgi_get(lane, "/page", headers=sent)
+        assert (got.status, got.body) == (304, b"")
+        assert _sorted(got) == _sorted(wanted)
+    assert reached == []
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"visitors": "bots"}, {"revalidate": "headers"}, {"vary": {"Accept-Language": ["en", "de"]}}],
+    ids=str,
+)
+def test_pages_that_are_not_the_same_for_every_request_go_by_flask(
+    make_app, wsgi_get, count_flask, options
+):
+    app = make_app(WSGI)
+    view = View(app, **options)
+    view.does = lambda: ("text", {"Cache-Control": "max-age=60"})
+    headers = {"User-Agent": "Googlebot"}
+    wsgi_get(app, "/page", headers=headers)
+    reached = count_flask(app)
+    for number in range(3):
+        assert wsgi_get(app, "/page", headers=headers).get("X-Prerendered") == "true"
+        assert len(reached) == number + 1
+
+
+def test_a_stale_page_goes_by_the_hook_and_the_new_one_by_the_lane(
+    make_app, wsgi_get, clock, count_flask
+):
+    app = make_app(WSGI)
+    view = View(app)
+    for _ in range(2):
+        wsgi_get(app, "/page")
+    clock.forward(59.5)
+    reached = count_flask(app)
+    assert wsgi_get(app, "/page").get("Cache-Control") == "public, max-age=0, s-maxage=1"
+    clock.forward(0.5)
+    assert wsgi_get(app, "/page").get("Cache-Control") == "public, max-age=0, s-maxage=2"
+    settle(app)
+    assert wsgi_get(app, "/page").body == b"render 2"
+    count = len(reached)
+    assert wsgi_get(app, "/page").body == b"render 2"
+    assert (len(reached), view.renders) == (count, 2)
+
+
+def test_every_visitor_of_a_stale_page_goes_by_the_hook(make_app, wsgi_get, clock, count_flask):
+    app = make_app({**WSGI, "PRERENDER_REGENERATE": "off"})
+    View(app)
+    for _ in range(2):
+        wsgi_get(app, "/page")
+    clock.forward(60)
+    reached = count_flask(app)
+    for number in range(3):
+        assert "s-maxage=2" in wsgi_get(app, "/page").get("Cache-Control")
+        assert len(reached) == number + 1
+
+
+def test_a_render_of_a_page_that_is_fresh_is_no_hit(make_app, wsgi_get):
+    app = make_app(WSGI)
+    View(app)
+    for _ in range(2):
+        wsgi_get(app, "/page")
+    with app.app_context():
+        (outcome,) = Prerender().refresh("/page")
+    assert outcome.result == "published"
+    for _ in range(2):
+        assert wsgi_get(app, "/page").body == b"render 2"
+
+
+def test_a_server_may_do_with_the_headers_what_it_likes(make_app, wsgi_get):
+    app = make_app(WSGI)
+    View(app)
+    for _ in range(2):
+        wanted = wsgi_get(app, "/page")
+    environ = {"REQUEST_METHOD": "GET", "PATH_INFO": "/page", "SCRIPT_NAME": ""}
+    for more in ({}, {"HTTP_IF_NONE_MATCH": wanted.get("ETag")}):
+        app.wsgi_app({**environ, **more}, lambda status, headers: headers.clear())
+    assert wsgi_get(app, "/page") == wanted
+    unchanged = wsgi_get(app, "/page", headers={"If-None-Match": wanted.get("ETag")})
+    assert unchanged.get("ETag") == wanted.get("ETag")
+
+
+def test_the_life_a_page_has_left_is_restated_each_second(make_app, wsgi_get, clock):
+    app = make_app(WSGI)
+    View(app)
+    for left in (60, 60, 50, 50, 1):
+        clock.now = 1_800_000_000.0 + 60 - left
+        answer = wsgi_get(app, "/page")
+        assert answer.get("Cache-Status").endswith(f"ttl={left}") or left == 60
+        assert answer.get("Cache-Control") == f"public, max-age=0, s-maxage={left}"
+
+
+@pytest.mark.parametrize("verb", ["purge", "revalidate"])
+def test_what_another_process_takes_back_is_so_at_the_next_request(make_app, wsgi_get, verb):
+    app, other = make_app(WSGI), make_app()
+    View(app)
+    for _ in range(3):
+        assert wsgi_get(app, "/page").body == b"render 1"
+    with other.app_context():
+        getattr(Prerender(), verb)(tag="under:/")
+    if verb == "revalidate":
+        assert "s-maxage=2" in wsgi_get(app, "/page").get("Cache-Control")
+        settle(app)
+    for _ in range(3):
+        assert wsgi_get(app, "/page").body == b"render 2"
+
+
+def test_a_clock_that_is_set_freezes_nothing(make_app, wsgi_get, clock):
+    app = make_app(WSGI)
+    View(app)
+    for seconds in (0, -3600, 7200, -1_000_000):
+        clock.forward(seconds)
+        if seconds:
+            assert "s-maxage=2" in wsgi_get(app, "/page").get("Cache-Control")
+            settle(app)
+        for _ in range(2):
+            assert wsgi_get(app, "/page").status == 200
+            settle(app)
+        assert wsgi_get(app, "/page").get("Cache-Control") == "public, max-age=0, s-maxage=60"
+
+
+def test_debug_mode_is_noticed_within_a_second(make_app, wsgi_get, clock):
+    app = make_app(WSGI)
+    View(app, revalidate=None)
+    for _ in range(2):
+        wsgi_get(app, "/page")
+    app.debug = True
+    clock.forward(1)
+    assert wsgi_get(app, "/page").body == b"for one visitor"
+
+
+def test_the_counter_is_looked_for_again_when_the_clock_is_set(make_app, wsgi_get, clock):
+    app = make_app(WSGI)
+    View(app, revalidate=None)
+    coordination, looks = site_of(app).coordination, []
+    cell = coordination.cell
+
+    def look():
+        looks.append(clock.now)
+        return cell()
+
+    coordination.cell = look
+    for count, seconds in enumerate((0, 0.9, 0.1, -3600, 1), 1):
+        clock.forward(seconds)
+        for _ in range(3):
+            wsgi_get(app, "/page")
+        assert len(looks) == count - (count > 1)
+
+
+def test_a_host_that_is_not_trusted_is_refused_by_flask(make_app, wsgi_get):
+    app = make_app({**WSGI, "TRUSTED_HOSTS": ["localhost", ".example.com"]})
+    View(app)
+    for host in ("localhost", "a.example.com"):
+        for _ in range(3):
+            assert wsgi_get(app, "/page", headers={"Host": host}).status == 200
+    assert wsgi_get(app, "/page", headers={"Host": "evil.example"}).status == 400
+
+
+def test_signals_are_sent(site, wsgi_get):
+    _, lane = site()
+    heard = []
+
+    def hear(sender, **facts):
+        heard.append(facts)
+
+    signals.page_served.connect(hear, sender=lane)
+    tag = wsgi_get(lane, "/page").get("ETag")
+    wsgi_get(lane, "/page", headers={"If-None-Match": tag})
+    assert [(one["key"], one["source"], one["status"]) for one in heard] == [
+        ("/page", "memory", 200),
+        ("/page", "memory", 304),
+    ]
+
+
+def test_hits_of_first_visits_are_noted(make_app, wsgi_get, clock):
+    app = make_app(WSGI)
+    View(app)
+    for _ in range(2):
+        wsgi_get(app, "/page")
+    clock.forward(5)
+    site = site_of(app)
+    site.memory.get("/page").used = False
+    wsgi_get(app, "/page")  # prepared anew, by the hook
+    clock.forward(0.5)
+    site.memory.get("/page").used = False
+    wsgi_get(app, "/page")
+    assert site.asked_for["/page"] == clock.now
+    assert site.memory.get("/page").used
+
+
+def test_a_page_that_left_memory_is_found_again(site, wsgi_get, count_flask):
+    _, lane = site()
+    reached = count_flask(lane)
+    site_of(lane).memory.clear()
+    for _ in range(3):
+        assert wsgi_get(lane, "/page").body == BODY.encode()
+    assert len(reached) == 1
+
+
+def test_what_goes_wrong_in_the_lane_is_flasks(site, wsgi_get, monkeypatch, caplog):
+    _, lane = site()
+    monkeypatch.setattr(site_of(lane).coordination, "cell", None)
+    site_of(lane).clock.forward(1)
+    for _ in range(3):
+        answer = wsgi_get(lane, "/page")
+        assert (answer.status, answer.body) == (200, BODY.encode())
+    assert caplog.text.count("a request is passed on to Flask") == 1
+
+
+def test_what_clients_choose_is_bounded(make_app, wsgi_get, monkeypatch):
+    monkeypatch.setattr("flask_prerender.lane._PATHS", 10)
+    monkeypatch.setattr("flask_prerender.lane._HEADERS", 10)
+    monkeypatch.setattr("flask_prerender.lane._HOSTS", 10)
+    app = make_app(WSGI)
+    View(app, "/<name>")
+    lane = app.wsgi_app
+    for number in range(50):
+        for _ in range(2):
+            headers = {"Accept-Encoding": f"x-{number}", "Host": f"{number}.example"}
+            assert wsgi_get(app, f"/{number}", headers=headers).status == 200
+            assert wsgi_get(app, "/same", headers=headers).status == 200
+    sizes = {
+        len(cell.cell_contents)
+        for cell in lane.__closure__
+        if type(cell.cell_contents) in (dict, set)
+    }
+    assert sizes
+    assert max(sizes) <= 11
+    assert len(site_of(app).memory.get("/same").chosen) <= 10
+
+
+def test_threads_get_whole_answers_while_the_page_changes(make_app, wsgi_get, clock):
+    app = make_app(WSGI)
+    view = View(app)
+    view.does = lambda: f"{view.renders} " * 500
+    wsgi_get(app, "/page")
+    wrong, done = [], threading.Event()
+
+    def ask():
+        while not done.is_set():
+            answer = wsgi_get(app, "/page")
+            if answer.status != 200 or len(set(answer.body.split())) != 1:
+                wrong.append(answer)
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for _ in range(20):
+        with app.app_context():
+            Prerender().refresh("/page")
+    done.set()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
