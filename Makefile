@@ -38,6 +38,8 @@ demo: $(VENV)/.stamp-demo
 	    $(PORT) $(PORT)
 	@exec $(BIN)/gunicorn --no-control-socket --workers 2 --bind 127.0.0.1:$(PORT) "example_app:create_app()"
 
+# The names of tests must be the same in both processes, also where they name sets.
+test: export PYTHONHASHSEED = 0
 test: debian $(VENV)/.stamp-dev
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
