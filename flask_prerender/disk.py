@@ -19,7 +19,6 @@ from typing import TypeVar
 from .errors import StoreError
 
 R = TypeVar("R")
-Place = str | os.PathLike[str]
 
 log = logging.getLogger(__name__)
 
@@ -108,75 +107,45 @@ def _is_damaged(path: Path) -> bool:
         connection.close()
 
 
-def find_directory(root: Path, *parts: str, known: set[str] | None = None) -> str | None:
+def find_directory(root: Path, *parts: str) -> Path | None:
     """Return the directory below `root`, or ``None`` when it is absent, a file, or would be
-    reached through a symbolic link.
-
-    :param known: directories that were found a moment ago; what is found is added.
-    """
+    reached through a symbolic link."""
     path = str(root)
-    known = set() if known is None else known
     for part in parts:
         path = f"{path}/{part}"
-        if path in known:
-            continue
         try:
             if not stat.S_ISDIR(os.lstat(path).st_mode):
                 return None
         except (FileNotFoundError, NotADirectoryError):
             return None
-        known.add(path)
-    return path
+    return Path(path)
 
 
-def make_directory(root: Path, *parts: str, known: set[str] | None = None) -> str:
+def make_directory(root: Path, *parts: str) -> Path:
     """Return the directory below `root`, made where it is absent.
 
     `root` itself may be a symbolic link; below it none is followed.
 
-    :param known: directories that were found a moment ago; what is found or made is added.
     :raises OSError: a part of the way is a file or a symbolic link, or cannot be made.
     """
     path = str(root)
-    known = set() if known is None else known
     for part in parts:
         path = f"{path}/{part}"
-        if path in known:
-            continue
         try:
             mode = os.lstat(path).st_mode
         except FileNotFoundError:
-            if _is_made(path):
-                known.add(path)
-                continue
+            Path(path).mkdir(parents=True, exist_ok=True)
             mode = os.lstat(path).st_mode
         if stat.S_ISLNK(mode):
             raise OSError(errno.ELOOP, "symbolic links are not followed here", path)
         if not stat.S_ISDIR(mode):
             raise NotADirectoryError(errno.ENOTDIR, "not a directory", path)
-        known.add(path)
-    return path
-
-
-def _is_made(path: str) -> bool:
-    """Make a directory, and return whether nobody else was faster."""
-    try:
-        os.mkdir(path)  # noqa: PTH102
-        return True
-    except FileNotFoundError:
-        Path(path).mkdir(parents=True, exist_ok=True)
-    except FileExistsError:
-        pass
-    return False
+    return Path(path)
 
 
 def part_name(directory: Path) -> Path:
     """Return a temporary name that says who writes there, so that a sweep knows the dead."""
-    return directory / _own_name()
-
-
-def _own_name() -> str:
-    return f"{os.getpid()}-{secrets.token_hex(8)}{PART}"
+    return directory / f"{os.getpid()}-{secrets.token_hex(8)}{PART}"
 
 
 @contextmanager
@@ -190,7 +159,7 @@ def part_file(directory: Path) -> Iterator[Path]:
             path.unlink()
 
 
-def write_new(path: Place, body: bytes, *, durable: bool = False) -> None:
+def write_new(path: Path, body: bytes, *, durable: bool = False) -> None:
     """Write a file that must not exist yet.
 
     :param durable: wait until the bytes are on the disk.
@@ -206,24 +175,19 @@ def write_new(path: Place, body: bytes, *, durable: bool = False) -> None:
         os.close(descriptor)
 
 
-def write_whole(directory: Place, path: Place, body: bytes, *, durable: bool = False) -> None:
+def write_whole(directory: Path, path: Path, body: bytes, *, durable: bool = False) -> None:
     """Put a file in its place in one step: who reads it sees the old bytes or the new ones.
 
     :param directory: where the temporary file is written, on the same file system.
     """
-    part = f"{directory}/{_own_name()}"
-    try:
+    with part_file(directory) as part:
         write_new(part, body, durable=durable)
         os.replace(part, path)
-    except BaseException:
-        with suppress(OSError):
-            Path(part).unlink()
-        raise
     if durable:
-        sync_directory(Path(path).parent)
+        sync_directory(path.parent)
 
 
-def sync_directory(path: Place) -> None:
+def sync_directory(path: Path) -> None:
     """Wait until the names in a directory are on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
@@ -232,7 +196,7 @@ def sync_directory(path: Place) -> None:
         os.close(descriptor)
 
 
-def read_whole(path: Place, size: int) -> bytes | None:
+def read_whole(path: Path, size: int) -> bytes | None:
     """Return the bytes of a regular file, or ``None`` when it is not one of exactly `size` bytes.
 
     :raises OSError: the file is absent or cannot be read.

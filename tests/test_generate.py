@@ -711,11 +711,11 @@ class Failing(FileStore):
         self._fail("next_build")
         return super().next_build()
 
-    def put_all(self, batch: Any) -> Any:
+    def put(self, page: Page, bodies: Any) -> None:
         self._fail("put")
         if self.step == "bug":
             raise RuntimeError("a bug of the store")
-        return super().put_all(batch)
+        super().put(page, bodies)
 
     def delete(self, keys: Any) -> int:
         self._fail("delete")
