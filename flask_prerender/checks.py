@@ -17,6 +17,9 @@ from .errors import nearest
 
 Check = Callable[[Any], Any]
 
+#: The levels of each codec: the fastest, and the one that makes the smallest.
+LEVELS = {"br": (0, 11), "zstd": (1, 22), "gzip": (1, 9)}
+
 
 def flag(value: Any) -> bool:
     if not isinstance(value, bool):
@@ -96,6 +99,34 @@ def url(value: Any) -> str:
     if not isinstance(value, str) or not re.match(r"https?://[^/?#@\s]+(/[^?#\s]*)?\Z", value):
         raise ValueError("a URL such as 'https://example.com' is wanted")
     return value.rstrip("/")
+
+
+def levels(value: Any) -> dict[str, int]:
+    """Return a table of codec and level."""
+    if not isinstance(value, Mapping):
+        raise ValueError("a dict of codec to level is wanted, such as {'gzip': 6, 'br': 5}")
+    for codec, level in value.items():
+        if codec not in LEVELS:
+            hint = nearest(codec, LEVELS) if isinstance(codec, str) else ""
+            known = ", ".join(map(repr, LEVELS))
+            raise ValueError(f"there is no codec {codec!r}; one of {known} is wanted.{hint}")
+        least, most = LEVELS[codec]
+        is_whole = isinstance(level, int) and not isinstance(level, bool)
+        if not is_whole or not least <= level <= most:
+            raise ValueError(
+                f"the level of {codec!r} is {level!r}, and a whole number from {least} to {most} "
+                "is wanted"
+            )
+    return dict(value)
+
+
+def compress(value: Any) -> bool | dict[str, int]:
+    if isinstance(value, bool):
+        return value
+    try:
+        return levels(value)
+    except ValueError as error:
+        raise ValueError(str(error).replace("a dict", "True, False, or a dict", 1)) from None
 
 
 def share(value: Any) -> float:

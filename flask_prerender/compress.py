@@ -35,59 +35,73 @@ class Compressor(Protocol):
 
 
 class Gzip:
-    """Gzip, level 6: in the standard library, and every client takes it."""
+    """Gzip: in the standard library, and taken by every client. 9 is hardly smaller than 6."""
 
     encoding = "gzip"
     suffix = "gz"
-    version = "gzip-6"
 
     #: No name, no time, system unknown: zlib names the system it was compiled for.
     _HEAD = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
 
+    def __init__(self, level: int = 6) -> None:
+        self._level, self.version = level, f"gzip-{level}"
+
     def compress(self, body: bytes) -> bytes:
-        return self._HEAD + zlib.compress(body, 6, wbits=31)[len(self._HEAD) :]
+        return self._HEAD + zlib.compress(body, self._level, wbits=31)[len(self._HEAD) :]
 
 
 class Brotli:
-    """Brotli, quality 5: 0.65 ms for 100 KB, where quality 11 takes a hundred times as long."""
+    """Brotli: smaller than gzip from level 5 on, and at 11 much smaller and forty times slower."""
 
     encoding = "br"
     suffix = "br"
-    version = "br-5"
 
-    def __init__(self, brotli: Any) -> None:
-        self._brotli = brotli
+    def __init__(self, brotli: Any, level: int = 5) -> None:
+        self._brotli, self._level, self.version = brotli, level, f"br-{level}"
 
     def compress(self, body: bytes) -> bytes:
-        packed: bytes = self._brotli.compress(body, quality=5)
+        # A window that the body fills: the usual one of 4 MB costs 15 % at level 5, and at 9,
+        # where all of it is made ready, twenty times the work.
+        window = min(22, max(16, (len(body) + 16).bit_length()))
+        packed: bytes = self._brotli.compress(body, quality=self._level, lgwin=window)
         return packed
 
 
 class Zstandard:
-    """Zstandard, level 3."""
+    """Zstandard: about as small as gzip at a quarter of its cost."""
 
     encoding = "zstd"
     suffix = "zst"
-    version = "zstd-3"
 
-    def __init__(self, zstd: Any) -> None:
-        self._zstd = zstd
+    def __init__(self, zstd: Any, level: int = 3) -> None:
+        self._zstd, self._level, self.version = zstd, level, f"zstd-{level}"
 
     def compress(self, body: bytes) -> bytes:
         # The module's function makes a new compressor for each call: a shared one crashes
         # the process when two threads use it.
-        packed: bytes = self._zstd.compress(body, level=3)
+        packed: bytes = self._zstd.compress(body, level=self._level)
         return packed
+
+
+#: What pages are packed with where nobody says otherwise, in the order of our preference.
+USUAL_LEVELS = {"br": 5, "zstd": 3, "gzip": 6}
 
 
 def default_compressors() -> tuple[Compressor, ...]:
     """Return a compressor for each of Brotli, Zstandard and gzip whose library is installed."""
-    found: list[Compressor] = []
-    if brotli := _module("brotli"):
-        found.append(Brotli(brotli))
-    if zstd := _module(_zstd_name()):
-        found.append(Zstandard(zstd))
-    return (*found, Gzip())
+    made = [make_compressor(codec, level) for codec, level in USUAL_LEVELS.items()]
+    return tuple(one for one in made if one is not None)
+
+
+def make_compressor(codec: str, level: int) -> Compressor | None:
+    """Return a compressor of ours, or ``None`` where its library is not installed."""
+    if codec == "gzip":
+        return Gzip(level)
+    if codec == "br":
+        brotli = _module("brotli")
+        return Brotli(brotli, level) if brotli else None
+    zstd = _module(_zstd_name())
+    return Zstandard(zstd, level) if zstd else None
 
 
 def _zstd_name() -> str:

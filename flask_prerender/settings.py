@@ -102,8 +102,10 @@ class Settings:
         "Which encoding wins among those a client accepts: its highest q ('client'), or always the "
         "first of Brotli, Zstandard, gzip ('server').",
     )  # fmt: skip
-    compress: bool = _setting(
-        True, checks.flag, "Store compressed variants beside each page.",
+    compress: bool | dict[str, int] = _setting(
+        True, checks.compress,
+        "Compressed variants stored beside each page: codec to level, such as {'gzip': 9, 'br': 5}. "
+        "True: {'gzip': 6, 'br': 5, 'zstd': 3}, as far as the libraries are installed. False: none.",
     )  # fmt: skip
     compress_min_bytes: int = _setting(
         1024, checks.number(0, whole=True), "Pages smaller than this are not compressed.",

@@ -17,11 +17,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conftest import ROOT
+from flask_prerender.checks import LEVELS
 from flask_prerender.compress import compress
 from flask_prerender.compress import Compressor
 from flask_prerender.compress import default_compressors
 from flask_prerender.compress import Gzip
 from flask_prerender.compress import is_compressible
+from flask_prerender.compress import make_compressor
 from flask_prerender.compress import signature
 from flask_prerender.page import SUFFIXES
 
@@ -31,6 +33,8 @@ else:
     from backports import zstd
 
 TEXT = b"<p>The same words again and again.</p>\n" * 100
+#: Words that come again in no order, so that a higher level finds more.
+NOISY = " ".join(random.Random(5).choices([f"word{n}" for n in range(400)], k=3000)).encode()
 DECODERS: dict[str, Callable[[bytes], bytes]] = {
     "gzip": gzip.decompress,
     "br": brotli.decompress,
@@ -64,6 +68,31 @@ def test_brotli_zstandard_and_gzip_are_at_hand_with_the_suffixes_that_pages_know
 def test_every_compressor_gives_the_body_back(body: bytes) -> None:
     for each in default_compressors():
         assert DECODERS[each.encoding](each.compress(body)) == body
+
+
+@pytest.mark.parametrize(("codec", "levels"), LEVELS.items())
+def test_every_level_is_taken_and_gives_the_body_back(codec: str, levels: tuple[int, int]) -> None:
+    sizes = {}
+    for level in range(levels[0], levels[1] + 1):
+        compressor = make_compressor(codec, level)
+        assert compressor is not None
+        assert compressor.version == f"{codec}-{level}"
+        packed = compressor.compress(NOISY)
+        assert DECODERS[codec](packed) == NOISY
+        sizes[level] = len(packed)
+    assert sizes[levels[1]] < sizes[levels[0]]
+
+
+def test_the_usual_levels_are_fast_ones() -> None:
+    assert signature(default_compressors()) == "br-5,zstd-3,gzip-6"
+
+
+@pytest.mark.parametrize("size", [0, 1, 65_519, 65_520, 65_521, 5_000_000])
+def test_a_body_of_any_size_fits_the_window_of_brotli(size: int) -> None:
+    packer = make_compressor("br", 1)
+    assert packer is not None
+    body = random.Random(size).randbytes(100) * (size // 100 + 1)
+    assert brotli.decompress(packer.compress(body[:size])) == body[:size]
 
 
 def test_every_variant_is_smaller_and_decodes_to_the_body() -> None:

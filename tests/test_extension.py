@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -180,6 +181,28 @@ def test_compressors_may_be_given_or_switched_off(make_app: MakeApp) -> None:
     assert variants(make_app(instance="b", compressors=[Reverse()])) == {"identity", "reverse"}
     assert variants(make_app(instance="c", compressors=[])) == {"identity"}
     assert variants(make_app({"PRERENDER_COMPRESS": False}, instance="d")) == {"identity"}
+    gzip = make_app({"PRERENDER_COMPRESS": {"gzip": 9}}, instance="e")
+    assert variants(gzip) == {"identity", "gzip"}
+    assert variants(make_app({"PRERENDER_COMPRESS": {}}, instance="f")) == {"identity"}
+
+
+def test_levels_beside_compressors_of_ones_own_are_an_error(make_app: MakeApp) -> None:
+    with pytest.raises(
+        ConfigError, match=r"PRERENDER_COMPRESS is \{'gzip': 9\}, but Prerender\(com"
+    ):
+        make_app({"PRERENDER_COMPRESS": {"gzip": 9}}, compressors=[])
+
+
+def test_a_codec_without_its_library_is_an_error_that_names_the_extra(
+    make_app: MakeApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("brotli", "backports.zstd", "compression.zstd"):
+        monkeypatch.setitem(sys.modules, name, None)
+    for codec in ("br", "zstd"):
+        with pytest.raises(ConfigError) as caught:
+            make_app({"PRERENDER_COMPRESS": {"gzip": 6, codec: 3}})
+        assert f"the library of {codec!r} is not installed" in str(caught.value)
+        assert 'pip install "Flask-Prerender[compress]"' in str(caught.value)
 
 
 def test_hooks_of_the_app_still_run_for_what_is_not_marked(make_app: MakeApp) -> None:

@@ -396,6 +396,20 @@ def test_a_new_compressor_is_noticed_at_the_next_build(
     assert not any(name.endswith(".gz") for name in files(third))
 
 
+def test_a_changed_level_is_noticed_at_the_next_build(make_app: MakeApp, clock: Any) -> None:
+    pages = []
+    for level in (1, 9):
+        app = make_app({"PRERENDER_COMPRESS": {"gzip": level}})
+        Changing(app)
+        assert outcome(app).result == "published"
+        pages.append(stored(app))
+        clock.forward(3600)
+    fast, small = pages
+    assert (fast.compressors, small.compressors) == ("gzip-1", "gzip-9")
+    assert fast.variants[1].digest != small.variants[1].digest
+    assert (fast.changed_at, fast.identity) == (small.changed_at, small.identity)
+
+
 def test_a_compressor_that_raises_is_skipped(
     make_app: MakeApp, caplog: pytest.LogCaptureFixture
 ) -> None:

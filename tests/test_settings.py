@@ -45,7 +45,14 @@ GOOD: dict[str, list[tuple[Any, Any]]] = {
     "HEADERS": [(False, False)],
     "ENCODING_PREFERENCE": [("server", "server"), ("client", "client")],
     "SERVE_AT": [("wsgi", "wsgi"), ("hook", "hook")],
-    "COMPRESS": [(False, False)],
+    "COMPRESS": [
+        (True, True),
+        (False, False),
+        ({}, {}),
+        ({"gzip": 9}, {"gzip": 9}),
+        ({"br": 0, "zstd": 1, "gzip": 1}, {"br": 0, "zstd": 1, "gzip": 1}),
+        ({"br": 11, "zstd": 22, "gzip": 9}, {"br": 11, "zstd": 22, "gzip": 9}),
+    ],
     "COMPRESS_MIN_BYTES": [(0, 0), (10, 10)],
     "MEMORY_BYTES": [(0, 0), (10, 10)],
     "PREWARM": [("all", "all"), ("none", "none"), (5, 5), (0, 0)],
@@ -72,6 +79,26 @@ GOOD: dict[str, list[tuple[Any, Any]]] = {
 
 _FLAG = "True or False is wanted"
 _TEXT = "a text is wanted"
+#: Tables of codec and level that cannot be used.
+_LEVELS: list[tuple[Any, str]] = [
+    (["gzip"], "a dict of codec to level is wanted, such as {'gzip': 6, 'br': 5}"),
+    (
+        {"gzipp": 6},
+        "there is no codec 'gzipp'; one of 'br', 'zstd', 'gzip' is wanted. Did you mean",
+    ),
+    ({"identity": 6}, "there is no codec 'identity'"),
+    ({5: 6}, "there is no codec 5"),
+    ({"gzip": 0}, "the level of 'gzip' is 0, and a whole number from 1 to 9 is wanted"),
+    ({"gzip": 10}, "the level of 'gzip' is 10, and a whole number from 1 to 9"),
+    ({"br": -1}, "the level of 'br' is -1, and a whole number from 0 to 11"),
+    ({"gzip": 6, "br": 12}, "the level of 'br' is 12, and a whole number from 0 to 11"),
+    ({"zstd": 0}, "the level of 'zstd' is 0, and a whole number from 1 to 22"),
+    ({"zstd": 23}, "the level of 'zstd' is 23, and a whole number from 1 to 22"),
+    ({"br": "11"}, "the level of 'br' is '11'"),
+    ({"br": 5.0}, "the level of 'br' is 5.0"),
+    ({"br": True}, "the level of 'br' is True"),
+    ({"br": None}, "the level of 'br' is None"),
+]
 #: For each key: values that cannot be used, and a part of what is said.
 WRONG: dict[str, list[tuple[Any, str]]] = {
     "ENABLED": [("yes", _FLAG), (1, _FLAG)],
@@ -106,7 +133,12 @@ WRONG: dict[str, list[tuple[Any, str]]] = {
     "HEADERS": [(0, _FLAG), (None, _FLAG)],
     "ENCODING_PREFERENCE": [("servr", "Did you mean 'server'?")],
     "SERVE_AT": [("wsgy", "Did you mean 'wsgi'?")],
-    "COMPRESS": [("gzip", _FLAG)],
+    "COMPRESS": [
+        ("gzip", "True, False, or a dict of codec to level is wanted"),
+        (1, "True, False, or a dict of codec to level is wanted"),
+        (None, "True, False, or a dict of codec to level is wanted"),
+        *_LEVELS,
+    ],
     "COMPRESS_MIN_BYTES": [(-1, "whole number of at least 0"), (1.5, "whole number")],
     "MEMORY_BYTES": [(-1, "whole number of at least 0"), ("64M", "whole number")],
     "PREWARM": [("some", "a number of pages"), (-1, "a number of pages"), (True, "'none', 'all'")],
@@ -227,6 +259,7 @@ def test_settings_come_from_the_environment(
         "BOTS": '["mybot"]',
         "RULES": '{"/blog/*": {"revalidate": 5}, "/admin/*": false}',
         "PREWARM": "all",
+        "COMPRESS": '{"gzip": 9}',
         "CONCURRENCY": "3",
         "STYLE": "file",
     }.items():
@@ -239,6 +272,7 @@ def test_settings_come_from_the_environment(
     assert (settings.revalidate, settings.expire, settings.concurrency) == (60.0, None, 3)
     assert settings.base_url == "https://example.com"
     assert (settings.bots, settings.prewarm) == (("mybot",), "all")
+    assert settings.compress == {"gzip": 9}
     assert settings.rules == {"/blog/*": {"revalidate": 5}, "/admin/*": False}
     app.extensions["prerender"].close()
 
