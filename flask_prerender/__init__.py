@@ -18,13 +18,13 @@ from .errors import StoreError as StoreError
 from .errors import TagsError as TagsError
 from .extension import Prerender as Prerender
 from .generate import generate as generate
-from .generate import Report as Report
 from .marks import mark as mark
 from .page import Page as Page
 from .problems import Problem as Problem
 from .publish import Outcome as Outcome
 from .revalidate import Taken as Taken
 from .signals import attach_default_logger as attach_default_logger
+from .tally import Report as Report
 
 __all__ = [
     "BlobMissingError",

@@ -19,6 +19,7 @@ from typing import TypeVar
 from .errors import StoreError
 
 R = TypeVar("R")
+Place = str | os.PathLike[str]
 
 log = logging.getLogger(__name__)
 
@@ -107,45 +108,75 @@ def _is_damaged(path: Path) -> bool:
         connection.close()
 
 
-def find_directory(root: Path, *parts: str) -> Path | None:
+def find_directory(root: Path, *parts: str, known: set[str] | None = None) -> str | None:
     """Return the directory below `root`, or ``None`` when it is absent, a file, or would be
-    reached through a symbolic link."""
+    reached through a symbolic link.
+
+    :param known: directories that were found a moment ago; what is found is added.
+    """
     path = str(root)
+    known = set() if known is None else known
     for part in parts:
         path = f"{path}/{part}"
+        if path in known:
+            continue
         try:
             if not stat.S_ISDIR(os.lstat(path).st_mode):
                 return None
         except (FileNotFoundError, NotADirectoryError):
             return None
-    return Path(path)
+        known.add(path)
+    return path
 
 
-def make_directory(root: Path, *parts: str) -> Path:
+def make_directory(root: Path, *parts: str, known: set[str] | None = None) -> str:
     """Return the directory below `root`, made where it is absent.
 
     `root` itself may be a symbolic link; below it none is followed.
 
+    :param known: directories that were found a moment ago; what is found or made is added.
     :raises OSError: a part of the way is a file or a symbolic link, or cannot be made.
     """
     path = str(root)
+    known = set() if known is None else known
     for part in parts:
         path = f"{path}/{part}"
+        if path in known:
+            continue
         try:
             mode = os.lstat(path).st_mode
         except FileNotFoundError:
-            Path(path).mkdir(parents=True, exist_ok=True)
+            if _is_made(path):
+                known.add(path)
+                continue
             mode = os.lstat(path).st_mode
         if stat.S_ISLNK(mode):
             raise OSError(errno.ELOOP, "symbolic links are not followed here", path)
         if not stat.S_ISDIR(mode):
             raise NotADirectoryError(errno.ENOTDIR, "not a directory", path)
-    return Path(path)
+        known.add(path)
+    return path
+
+
+def _is_made(path: str) -> bool:
+    """Make a directory, and return whether nobody else was faster."""
+    try:
+        os.mkdir(path)  # noqa: PTH102
+        return True
+    except FileNotFoundError:
+        Path(path).mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        pass
+    return False
 
 
 def part_name(directory: Path) -> Path:
     """Return a temporary name that says who writes there, so that a sweep knows the dead."""
-    return directory / f"{os.getpid()}-{secrets.token_hex(8)}{PART}"
+    return directory / _own_name()
+
+
+def _own_name() -> str:
+    return f"{os.getpid()}-{secrets.token_hex(8)}{PART}"
 
 
 @contextmanager
@@ -159,7 +190,7 @@ def part_file(directory: Path) -> Iterator[Path]:
             path.unlink()
 
 
-def write_new(path: Path, body: bytes, *, durable: bool = False) -> None:
+def write_new(path: Place, body: bytes, *, durable: bool = False) -> None:
     """Write a file that must not exist yet.
 
     :param durable: wait until the bytes are on the disk.
@@ -175,19 +206,24 @@ def write_new(path: Path, body: bytes, *, durable: bool = False) -> None:
         os.close(descriptor)
 
 
-def write_whole(directory: Path, path: Path, body: bytes, *, durable: bool = False) -> None:
+def write_whole(directory: Place, path: Place, body: bytes, *, durable: bool = False) -> None:
     """Put a file in its place in one step: who reads it sees the old bytes or the new ones.
 
     :param directory: where the temporary file is written, on the same file system.
     """
-    with part_file(directory) as part:
+    part = f"{directory}/{_own_name()}"
+    try:
         write_new(part, body, durable=durable)
         os.replace(part, path)
+    except BaseException:
+        with suppress(OSError):
+            Path(part).unlink()
+        raise
     if durable:
-        sync_directory(path.parent)
+        sync_directory(Path(path).parent)
 
 
-def sync_directory(path: Path) -> None:
+def sync_directory(path: Place) -> None:
     """Wait until the names in a directory are on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
@@ -196,7 +232,7 @@ def sync_directory(path: Path) -> None:
         os.close(descriptor)
 
 
-def read_whole(path: Path, size: int) -> bytes | None:
+def read_whole(path: Place, size: int) -> bytes | None:
     """Return the bytes of a regular file, or ``None`` when it is not one of exactly `size` bytes.
 
     :raises OSError: the file is absent or cannot be read.

@@ -62,13 +62,10 @@ def is_failure(verdict: Verdict) -> bool:
 
 def header_values(done: Render, name: str) -> list[str]:
     """Return the values of a header in lower case, split at commas."""
-    return [
-        part.strip().lower()
-        for found, value in done.headers
-        if found.lower() == name
-        for part in value.split(",")
-        if part.strip()
-    ]
+    if not (found := done.values(name)):
+        return []
+    parts = (part.strip().lower() for value in found for part in value.split(","))
+    return [part for part in parts if part]
 
 
 def stored_headers(site: Site, done: Render, mark: Mark) -> tuple[tuple[str, str], ...]:
@@ -118,24 +115,31 @@ def _status(site: Site, done: Render, mark: Mark) -> Verdict:
         return _YES
     if mark.respects and done.status in WITH_EXPLICIT:
         return _YES  # if it says for how long it is fresh, which is asked below
-    location = next((v for n, v in done.headers if n.lower() == "location"), "")
+    location = next(iter(done.values("location")), "")
     detail = f"{done.status} to {location}" if location else str(done.status)
     return Verdict(
         "status", f"{detail}; the mark allows {', '.join(map(str, sorted(mark.statuses)))}"
     )
 
 
+_TELLING = frozenset(
+    {"set-cookie", "vary", "content-security-policy", "content-security-policy-report-only"}
+)
+
+
 def _personal(site: Site, done: Render, mark: Mark) -> Verdict:
-    cookies = [v.partition("=")[0] for n, v in done.headers if n.lower() == "set-cookie"]
+    if _TELLING.isdisjoint(done.names):
+        return _YES
+    cookies = [value.partition("=")[0] for value in done.values("set-cookie")]
     if cookies:
         return Verdict("set-cookie", f"sets {', '.join(cookies)}")
-    vary = header_values(done, "vary")
-    if "cookie" in vary:
-        return Verdict("session", "Vary: Cookie: the session was read or written")
-    declared = {"accept-encoding", *(name for name, _ in mark.vary)}
-    others = [name for name in vary if name not in declared]
-    if others:
-        return Verdict("vary", f"Vary: {', '.join(others)}")
+    if vary := header_values(done, "vary"):
+        if "cookie" in vary:
+            return Verdict("session", "Vary: Cookie: the session was read or written")
+        declared = {"accept-encoding", *(name for name, _ in mark.vary)}
+        others = [name for name in vary if name not in declared]
+        if others:
+            return Verdict("vary", f"Vary: {', '.join(others)}")
     for name in ("content-security-policy", "content-security-policy-report-only"):
         if any("'nonce-" in value for value in header_values(done, name)):
             return Verdict("nonce", f"{name} has a nonce, which is good for one visitor only")
@@ -153,8 +157,7 @@ def _private(site: Site, done: Render, mark: Mark) -> Verdict:
     if mark.respects:
         terms = terms_of(site, done)
         return Verdict(terms, _WHY[terms]) if isinstance(terms, str) else _YES
-    names = {name.lower() for name, _ in done.headers}
-    for name in sorted(filter(is_cache_control, names)):
+    for name in sorted(filter(is_cache_control, done.names)):
         for directive in header_values(done, name):
             word = directive.partition("=")[0]
             if word in ("private", "no-store"):

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import math
 import time
-import typing as t
+from collections import deque
 from collections.abc import Iterator
 from collections.abc import Sequence
 from contextlib import closing
 from contextlib import suppress
-from dataclasses import asdict
-from dataclasses import dataclass
-from dataclasses import field
 from pathlib import Path
 
 from flask import Flask
@@ -19,6 +16,7 @@ from flask import Flask
 from . import manifest
 from . import signals
 from . import sitemap
+from .batch import MOST
 from .disk import failures
 from .errors import RenderError
 from .errors import StoreError
@@ -26,88 +24,17 @@ from .errors import TagsError
 from .page import Page
 from .places import refuse_static
 from .plan import Plan
-from .problems import Problem
 from .publish import Outcome
 from .render import request_environ
 from .site import Site
 from .site import site_of
+from .tally import Report
 from .workers import Workers
 
-_SLOWEST = 10
-_LISTED = 1000
 _ANNOUNCE_SECONDS = 0.2
-
-
-@dataclass(slots=True)
-class Report:
-    """What a build did. Lists are cut after 1,000 entries; the counts are whole.
-
-    :ivar total: pages planned. :ivar counts: pages by result (``published``, ``unchanged``,
-        ``refused``, ``failed``). :ivar reasons: pages refused or failed, by reason.
-    :ivar removed: pages taken away. :ivar error: what kept the build from its end.
-    """
-
-    total: int = 0
-    counts: dict[str, int] = field(default_factory=dict)
-    reasons: dict[str, int] = field(default_factory=dict)
-    turned_down: list[Outcome] = field(default_factory=list)
-    slowest: list[Outcome] = field(default_factory=list)
-    changed: list[str] = field(default_factory=list)
-    problems: list[Problem] = field(default_factory=list)
-    unknown: list[str] = field(default_factory=list)
-    unknown_tags: list[str] = field(default_factory=list)
-    removed: int = 0
-    bytes: int = 0
-    duration: float = 0.0
-    sitemaps: list[str] = field(default_factory=list)
-    was_stopped: bool = False
-    error: str = ""
-
-    def __str__(self) -> str:
-        counts = (f"{count} {result}" for result, count in sorted(self.counts.items()))
-        return ", ".join([f"{self.total} planned", *counts, f"{self.removed} removed"])
-
-    @property
-    def is_good(self) -> bool:
-        """Whether every page that was planned is stored, and no route has more than a warning."""
-        return not (
-            self.turned_down
-            or self.unknown
-            or self.unknown_tags
-            or self.was_stopped
-            or self.error
-            or any(not problem.is_warning for problem in self.problems)
-        )
-
-    def count(self, result: str) -> int:
-        return self.counts.get(result, 0)
-
-    def add(self, outcome: Outcome) -> None:
-        if outcome.result == "removed":
-            self.removed += 1
-            return
-        self.counts[outcome.result] = self.count(outcome.result) + 1
-        if outcome.page is not None:
-            self.bytes += outcome.page.size
-        if outcome.result == "published" and len(self.changed) < _LISTED:
-            self.changed.append(outcome.key)
-        if not outcome.is_stored:
-            self.reasons[outcome.reason] = self.reasons.get(outcome.reason, 0) + 1
-            if len(self.turned_down) < _LISTED:
-                self.turned_down.append(outcome)
-        if len(self.slowest) < _SLOWEST or outcome.duration > self.slowest[-1].duration:
-            self.slowest.append(outcome)
-            self.slowest.sort(key=lambda one: -one.duration)
-            del self.slowest[_SLOWEST:]
-
-    def to_dict(self) -> dict[str, t.Any]:
-        """Return the report as plain values, for JSON."""
-        brief = ("key", "endpoint", "rule", "result", "reason", "detail", "where", "duration")
-        facts = {name: getattr(self, name) for name in self.__slots__}
-        facts["turned_down"] = [{n: getattr(o, n) for n in brief} for o in self.turned_down]
-        facts["slowest"] = [{"key": o.key, "duration": o.duration} for o in self.slowest]
-        facts["problems"] = [asdict(problem) for problem in self.problems]
-        return {"ok": self.is_good, **facts}
+#: What was swept at the start of a shorter build needs no sweep at its end: bodies that a page had
+#: until lately are left to those who read them.
+_SWEEP_SECONDS = 60.0
 
 
 class Build:
@@ -136,6 +63,7 @@ class Build:
         self._style = style
         self._concurrency = concurrency or site.settings.concurrency
         self._fail_fast = fail_fast
+        self._oldest = math.inf
         self._started = time.perf_counter()
         self.plan = plan = Plan(site, paths, tags)
         try:
@@ -194,7 +122,8 @@ class Build:
 
     def _publish(self, number: int) -> Iterator[Outcome]:
         announced = time.monotonic()
-        workers = Workers(self._site, number, self._concurrency)
+        together = 1 if self._fail_fast else MOST
+        workers = Workers(self._site, number, self._concurrency, together)
         with closing(workers.run(iter(self.plan))) as outcomes:
             for outcome in outcomes:
                 self.report.add(outcome)
@@ -219,9 +148,12 @@ class Build:
                 if not self._broken:
                     site.store.finish_build(number)
             self._list_pages()
+            if self.plan.is_full and not report.was_stopped:
+                self._forget_revocations()
             site.remember_build()
             site.coordination.advance()
-            site.store.sweep()
+            if time.perf_counter() - self._started > _SWEEP_SECONDS:
+                site.store.sweep()
         except StoreError as error:
             report.error = report.error or str(error)
         report.duration = time.perf_counter() - self._started
@@ -232,37 +164,48 @@ class Build:
         site = self._site
         with failures("write", site.public):
             site.public.mkdir(parents=True, exist_ok=True)
-        manifest.write(
+        listed = manifest.write_passing(
             site.output / "manifest.json",
-            site.store.pages(),
+            self._noting_the_oldest(),
             generated_at=site.clock(),
             style=site.style,
             base_url=site.base_url,
         )
-        has_own = (
-            site.store.get("/sitemap.xml") is not None
-        )  # a page, and written where ours would be
-        if site.settings.sitemap and site.has_public_url and not has_own:
-            pages = site.store.pages()
-            self.report.sitemaps = sitemap.write(site.public, pages, base_url=site.base_url)
+        # A page that is written where ours would be.
+        has_own = site.store.get("/sitemap.xml") is not None
+        with closing(listed):
+            try:
+                if site.settings.sitemap and site.has_public_url and not has_own:
+                    self.report.sitemaps = sitemap.write(
+                        site.public, listed, base_url=site.base_url
+                    )
+            finally:  # whatever becomes of the sitemap
+                deque(listed, 0)
+
+    def _noting_the_oldest(self) -> Iterator[Page]:
+        for page in self._site.store.pages():
+            self._oldest = min(self._oldest, page.revision)
+            yield page
 
     def _prune(self, number: int) -> int:
         """Remove pages of earlier builds that no route lists any more, and pages of first visits
-        that no marked route answers any more; then what was revoked before the oldest of the rest.
+        that no marked route answers any more.
 
         A page that was planned and failed now stays as it was, and so do the pages of a route whose
         enumerator failed.
         """
-        site, broken, removed, oldest = self._site, self._broken, 0, math.inf
-        for page in site.store.pages():
-            is_wanted = page.key in self.plan or page.endpoint in broken
-            if is_wanted or page.build >= number or self._is_of_a_visit(page):
-                oldest = min(oldest, page.revision)
+        site, broken, removed = self._site, self._broken, 0
+        for page in site.store.pages(before=number):
+            if page.key in self.plan or page.endpoint in broken or self._is_of_a_visit(page):
                 continue
             removed += site.store.delete([page.key])
             signals.send(signals.page_removed, site.app, key=page.key, reason="not in this build")
-        site.coordination.prune(0 if oldest == math.inf else int(oldest), site.clock())
         return removed
+
+    def _forget_revocations(self) -> None:
+        """Forget what was taken back before the oldest page that is listed."""
+        oldest = 0 if self._oldest == math.inf else int(self._oldest)
+        self._site.coordination.prune(oldest, self._site.clock())
 
     @property
     def _broken(self) -> set[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+from collections.abc import Generator
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
@@ -12,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from datetime import UTC
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from typing import TextIO
@@ -74,20 +76,32 @@ def write(
 
     :raises StoreError: the file cannot be written. What was there before is still there.
     """
+    passing = write_passing(path, pages, generated_at=generated_at, style=style, base_url=base_url)
+    return len([None for _ in passing])
+
+
+def write_passing(
+    path: Path, pages: Iterable[Page], *, generated_at: float, style: str, base_url: str
+) -> Generator[Page, None, None]:
+    """Yield the pages, and write the manifest of them as they pass: reading each page costs more
+    than writing of it. The manifest is there when the last one has passed.
+
+    :raises StoreError: as :func:`write` does.
+    """
     facts = {
         "version": VERSION,
         "generated_at": _iso(generated_at),
         "style": style,
         "base_url": base_url,
     }
-    count = 0
+    between = "\n"
     with _replacing(path) as file:
         file.write(_json(facts)[:-1] + ', "pages": [')
         for page in pages:
-            file.write((",\n" if count else "\n") + _json(_facts(page)))
-            count += 1
+            file.write(between + _json(_facts(page)))
+            between = ",\n"
+            yield page
         file.write("\n]}\n")
-    return count
 
 
 def read(path: Path) -> Manifest:
@@ -204,6 +218,7 @@ def _broken(path: Path, reason: str) -> StoreError:
     )
 
 
+@lru_cache(16)  # most pages were changed at the moment when they were made
 def _iso(moment: float) -> str:
     text = datetime.fromtimestamp(moment, UTC).isoformat(timespec="milliseconds")
     return text.replace("+00:00", "Z")

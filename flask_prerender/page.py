@@ -29,6 +29,7 @@ SUFFIXES = {IDENTITY: "", "gzip": "gz", "br": "br", "zstd": "zst"}
 State = Literal["fresh", "stale", "expired"]
 Style = Literal["dir_index", "file"]
 
+_ENCODER = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False)
 _TEN_YEARS = 10 * 365 * 86400.0
 
 
@@ -121,7 +122,7 @@ class Page:
             {"encoding": one.encoding, "digest": one.digest, "size": one.size}
             for one in self.variants
         ]
-        return json.dumps(facts, separators=(",", ":"), ensure_ascii=False)
+        return _ENCODER.encode(facts)
 
     @classmethod
     def from_json(cls, text: str) -> Page:

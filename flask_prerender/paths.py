@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from functools import lru_cache
 from urllib.parse import unquote
 
 from .page import split_key
@@ -51,6 +52,7 @@ _SEGMENT_BYTES = 200
 _FILE_BYTES = 1000
 
 
+@lru_cache(256)  # a page is asked about when it is judged, and again when it is made
 def file_for(key: str, mimetype: str, style: Style) -> str | None:
     """Return where the public tree has a page, relative, or ``None`` when the name is too long.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import typing as t
+from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import replace
 
@@ -15,6 +16,8 @@ from .errors import StoreError
 from .gate import is_failure
 from .gate import judge
 from .gate import Verdict
+from .making import Judged
+from .making import Made
 from .page import mimetype_of
 from .page import Page
 from .paths import file_for
@@ -24,6 +27,7 @@ from .routes import Target
 from .site import Site
 from .storing import adopt
 from .storing import store
+from .storing import store_all
 from .storing import take_away
 from .validators import render_again
 
@@ -84,6 +88,26 @@ def publish(
     :param token: the claim under which it is made; without one, the newest given out.
     :param announce: tell other processes at once. A build tells them of many pages together.
     """
+    judged = prepare(site, target, origin=origin, build=build, token=token)
+    if isinstance(judged, Outcome):
+        return judged
+    try:
+        made = store(site, judged)
+        page = made.page
+        has_room_made = make_room(site, target.mark, page)
+        is_news = not (made.is_same and page.revalidate is None and page.expire is None)
+        if not site.is_read_only and (has_room_made or (announce and is_news)):
+            site.coordination.advance()
+    except StoreError as error:
+        return _not_stored(site, judged, error)
+    return _published(site, made)
+
+
+def prepare(
+    site: Site, target: Target, *, origin: str, build: int, token: int | None = None
+) -> Judged | Outcome:
+    """Render and judge one page as :func:`publish` does, and leave it to the caller to store it; or
+    return what became of it instead."""
     revision = site.coordination.revision()
     if token is None:
         token = site.coordination.token()
@@ -91,26 +115,39 @@ def publish(
     verdict = _judge(site, target, done)
     if not verdict:
         return _turn_down(site, target, done, verdict, origin)
+    return Judged(target, done, origin, build, token, site.clock())
+
+
+def store_together(site: Site, batch: Sequence[Judged]) -> list[Outcome]:
+    """Store pages that a build prepared, and return what became of each."""
+    results = zip(batch, store_all(site, batch), strict=True)
+    return [
+        _published(site, result) if isinstance(result, Made) else _store_alone(site, judged)
+        for judged, result in results
+    ]
+
+
+def _store_alone(site: Site, judged: Judged) -> Outcome:
+    """Store what could not be stored with others: alone, a page may make room for itself."""
     try:
-        page, unchanged = store(site, target, done, origin, build, token)
-        has_room_made = make_room(site, target.mark, page)
-        is_news = not (unchanged and page.revalidate is None and page.expire is None)
-        if not site.is_read_only and (has_room_made or (announce and is_news)):
-            site.coordination.advance()
+        return _published(site, store(site, judged))
     except StoreError as error:
-        return _not_stored(site, target, done, error, origin, build)
-    facts = {"key": page.key, "page": page, "changed": not unchanged, "duration": done.duration}
+        return _not_stored(site, judged, error)
+
+
+def _published(site: Site, made: Made) -> Outcome:
+    page, target, done = made.page, made.judged.target, made.judged.done
+    facts = {"key": page.key, "page": page, "changed": not made.is_same, "duration": done.duration}
     signals.send(signals.page_published, site.app, **facts)
-    return _outcome(target, done, "unchanged" if unchanged else "published", page=page)
+    return _outcome(target, done, "unchanged" if made.is_same else "published", page=page)
 
 
-def _not_stored(
-    site: Site, target: Target, done: Render, error: StoreError, origin: str, build: int
-) -> Outcome:
+def _not_stored(site: Site, judged: Judged, error: StoreError) -> Outcome:
     """Return what became of a page that the store did not take."""
+    target, done, origin = judged.target, judged.done, judged.origin
     if isinstance(error, FencedError) and origin == "build":
         # A visitor had it made while the build rendered it.
-        return _outcome(target, done, "unchanged", page=adopt(site, target.key, build))
+        return _outcome(target, done, "unchanged", page=adopt(site, target.key, judged.build))
     if isinstance(error, CollisionError):
         verdict = Verdict("collision", _collision(site, error))
         if target.is_visited:

@@ -16,6 +16,7 @@ import sysconfig
 import time
 import traceback
 import typing as t
+from collections.abc import Collection
 from collections.abc import Iterable
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -86,6 +87,24 @@ class Render:
     is_dispatched: bool = False
     #: The session, which knows whether it was used, also while a body was streamed.
     session: t.Any = None
+    #: The headers by lower-case name, made at the first question, and of which headers.
+    _by_name: dict[str, list[str]] = field(default_factory=dict)
+    _named: object = None
+
+    def values(self, name: str) -> list[str]:
+        """Return the values of a header, which is named in lower case."""
+        if self._named is not self.headers:
+            self._by_name = {}
+            for found, value in self.headers:
+                self._by_name.setdefault(found.lower(), []).append(value)
+            self._named = self.headers
+        return self._by_name.get(name, [])
+
+    @property
+    def names(self) -> Collection[str]:
+        """The names of the headers, in lower case."""
+        self.values("")
+        return self._by_name.keys()
 
     @property
     def failed(self) -> bool:
@@ -188,9 +207,10 @@ class _Body:
 def request_environ(site: Site, key: str) -> dict[str, t.Any]:
     """Return the WSGI environ of a GET for `key` by the configured visitor."""
     host, path, query = split_key(key)
-    query, variant = split_variant(query)
     environ = site.render_environ.copy()
-    environ.update((environ_name(name), value) for name, value in variant)
+    if query:
+        query, variant = split_variant(query)
+        environ.update((environ_name(name), value) for name, value in variant)
     if host:
         port = host.rpartition("]")[2].partition(":")[2]
         environ["HTTP_HOST"] = host

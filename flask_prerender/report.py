@@ -8,10 +8,10 @@ from collections.abc import Sequence
 
 import click
 
-from .generate import Report
 from .options import HEADERS
 from .page import Page
 from .site import Site
+from .tally import Report
 
 _SHOWN = 20
 

@@ -22,6 +22,7 @@ from .address import base_url
 from .address import render_environ
 from .complaints import Complaints
 from .compress import Compressor
+from .compress import signature
 from .coordination.base import Coordination
 from .errors import ConfigError
 from .errors import PrerenderError
@@ -75,7 +76,7 @@ class Site:
         clock: Clock,
     ) -> None:
         self.app, self.settings, self.routes = app, settings, routes
-        self.compressors = tuple(compressors)
+        self.compressors, self.compressed_by = tuple(compressors), signature(compressors)
         self.clock, self.complain = clock, Complaints(clock)
         self.base_url, self.script_name = base_url(app, settings)
         self.render_environ = render_environ(self.base_url, self.script_name, settings)

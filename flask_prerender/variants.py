@@ -48,6 +48,9 @@ def variant_of(vary: Vary, environ: Mapping[str, Any]) -> str | None:
 
 def variants_of(vary: Vary) -> Iterator[str]:
     """Yield what each page of a route adds to its key, as far as the values are known."""
+    if not vary:
+        yield ""
+        return
     named = [[(name, value) for value in allowed] for name, allowed in vary if allowed]
     for chosen in product(*named):
         yield _written(list(chosen))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import typing as t
+import weakref
 from collections.abc import Callable
 from contextlib import suppress
 from importlib import import_module
@@ -21,6 +22,7 @@ from jinja2.meta import find_referenced_templates
 from werkzeug.datastructures import EnvironHeaders
 
 from . import signals
+from .links import remember_links
 from .render import current_render
 from .render import Render
 
@@ -47,18 +49,24 @@ def watch(app: Flask) -> None:
 
 def _listen(sender: Flask, **extra: t.Any) -> None:
     """Listen to requests from the first render on: a process that only serves never pays for it."""
-    request_started.connect(_begin, sender, weak=False)
+    if sender not in _listening:
+        request_started.connect(_begin, sender, weak=False)
+        _listening.add(sender)
+
+
+_listening: weakref.WeakSet[Flask] = weakref.WeakSet()
 
 
 def _begin(sender: Flask, **extra: t.Any) -> None:
     """Count reads from here on: before every hook of the app, wherever it was registered."""
-    done = current_render(request.environ)
+    current: Request = request._get_current_object()  # type: ignore[attr-defined]
+    done = current_render(current.environ)
     if done is not None:
         done.is_dispatched = True
         _let_login_rest(sender)
+        remember_links(sender)
         done.session = _unused_session()
-        request.headers = EnvironHeaders(_Noticing(request.environ, done))
-        current = request._get_current_object()  # type: ignore[attr-defined]
+        current.headers = EnvironHeaders(_Noticing(current.environ, done))
         current.__class__ = _watched(type(current))
 
 

@@ -8,10 +8,16 @@ import threading
 import time
 from collections.abc import Generator
 from collections.abc import Iterator
+from collections.abc import Sequence
 from contextvars import Context
 
+from .batch import Batch
+from .batch import MOST
+from .batch import Waiting
 from .errors import RenderError
+from .making import Judged
 from .publish import Outcome
+from .publish import prepare
 from .publish import publish
 from .routes import Target
 from .site import GRACE_SECONDS
@@ -20,7 +26,7 @@ from .site import Site
 log = logging.getLogger("flask_prerender")
 
 _ABANDONED = 4
-_LOOK_SECONDS = 0.5
+_LOOK_SECONDS = 0.2
 _PARTING_SECONDS = 5.0
 
 
@@ -29,7 +35,8 @@ class _Worker:
 
     def __init__(self) -> None:
         self.thread: threading.Thread | None = None
-        self.target: Target | None = None
+        #: The page that it renders, or those that it stores.
+        self.targets: Sequence[Target] = ()
         self.since = 0.0
         self.is_abandoned = False
 
@@ -39,14 +46,19 @@ class Workers:
 
     :param number: of the build.
     :param count: pages under way at a time.
+    :param together: pages that are stored together.
     """
 
-    def __init__(self, site: Site, number: int, count: int) -> None:
+    def __init__(self, site: Site, number: int, count: int, together: int = MOST) -> None:
         self._site = site
         self._number = number
         self._count = count
+        self._batch = Batch(site, together)
+        # Two for each worker, and a batch that is made while the one before it is stored.
+        self._ahead = 2 * (count + together - 1)
         self._tasks: queue.SimpleQueue[Target | None] = queue.SimpleQueue()
-        self._outcomes: queue.SimpleQueue[tuple[_Worker, Outcome]] = queue.SimpleQueue()
+        self._outcomes: queue.SimpleQueue[list[Outcome]] = queue.SimpleQueue()
+        self._lock = threading.Lock()
         self._workers: list[_Worker] = []
         self._left_behind = 0
 
@@ -60,8 +72,7 @@ class Workers:
             while len(self._workers) < self._count:
                 self._workers.append(self._hire())
             while True:
-                # Two for each worker: enough to keep them busy, few enough to stop at once.
-                while under_way < 2 * self._count:
+                while under_way < self._ahead:
                     target = next(targets, None)
                     if target is None:
                         break
@@ -82,30 +93,34 @@ class Workers:
 
     def _next_outcomes(self) -> list[Outcome]:
         try:
-            worker, outcome = self._outcomes.get(timeout=_LOOK_SECONDS)
+            return self._outcomes.get(timeout=_LOOK_SECONDS)
         except queue.Empty:
-            return self._leave_hung_behind()
-        return [] if worker.is_abandoned else [outcome]
+            # Those that are busy now may be so for long.
+            return self._store(self._batch.overdue()) or self._leave_hung_behind()
 
     def _leave_hung_behind(self) -> list[Outcome]:
         """Give up on renders past their time. What they still do is judged late and not stored."""
-        limit = time.monotonic() - self._site.settings.timeout - GRACE_SECONDS
+        now, each = time.monotonic(), self._site.settings.timeout + GRACE_SECONDS
         outcomes = []
         for number, worker in enumerate(self._workers):
-            target = worker.target
-            if target is None or worker.since > limit:
-                continue
-            worker.is_abandoned = True
+            with self._lock:
+                targets = worker.targets
+                # Each page that is stored with others has its time.
+                if not targets or now - worker.since < each * len(targets):
+                    continue
+                worker.is_abandoned = True
+                worker.targets = ()
             self._left_behind += 1
             if self._left_behind <= _ABANDONED:
                 self._workers[number] = self._hire()
             detail = f"took longer than PRERENDER_TIMEOUT ({self._site.settings.timeout:g} s)"
-            outcomes.append(
+            outcomes += [
                 Outcome(
                     target.key, target.endpoint, target.rule, "failed", "timeout", detail,
-                    duration=time.monotonic() - worker.since,
+                    duration=now - worker.since,
                 )
-            )  # fmt: skip
+                for target in targets
+            ]  # fmt: skip
         return outcomes
 
     def _hire(self) -> _Worker:
@@ -121,20 +136,41 @@ class Workers:
             target = self._tasks.get()
             if target is None:
                 return
-            worker.since = time.monotonic()
-            worker.target = target
-            try:
-                origin = "visit" if target.is_visited else "build"
-                outcome = publish(
-                    self._site, target, origin=origin, build=self._number, announce=False
+            self._begin(worker, (target,))
+            one = Waiting(target, self._publish(target))
+            if not self._end(worker):
+                return
+            if waiting := self._batch.add(one, is_last=self._tasks.empty()):
+                self._begin(worker, [one.target for one in waiting])
+                outcomes = self._store(waiting)
+                if self._end(worker):
+                    self._outcomes.put(outcomes)
+
+    def _begin(self, worker: _Worker, targets: Sequence[Target]) -> None:
+        worker.since = time.monotonic()
+        worker.targets = targets
+
+    def _end(self, worker: _Worker) -> bool:
+        """Return whether anybody still waits for what a worker has done."""
+        with self._lock:
+            worker.targets = ()
+            return not worker.is_abandoned
+
+    def _publish(self, target: Target) -> Judged | Outcome:
+        try:
+            if target.is_visited:  # it may make others go
+                return publish(
+                    self._site, target, origin="visit", build=self._number, announce=False
                 )
-            except Exception as error:
-                log.exception("%s could not be published", target.key)
-                outcome = Outcome(
-                    target.key, target.endpoint, target.rule, "failed", "internal", repr(error)
-                )
-            worker.target = None
-            self._outcomes.put((worker, outcome))
+            return prepare(self._site, target, origin="build", build=self._number)
+        except Exception as error:
+            return _broken(target, error)
+
+    def _store(self, waiting: Sequence[Waiting]) -> list[Outcome]:
+        try:
+            return self._batch.store(waiting)
+        except Exception as error:
+            return [_broken(one.target, error) for one in waiting]
 
     def _dismiss(self) -> None:
         """Let the threads end: what was not begun is dropped, what is under way may be finished."""
@@ -149,3 +185,9 @@ class Workers:
         for worker in self._workers:
             if worker.thread is not None and not worker.is_abandoned:
                 worker.thread.join(max(0.0, deadline - time.monotonic()))
+        self._store(self._batch.rest())
+
+
+def _broken(target: Target, error: Exception) -> Outcome:
+    log.error("%s could not be published", target.key, exc_info=error)
+    return Outcome(target.key, target.endpoint, target.rule, "failed", "internal", repr(error))

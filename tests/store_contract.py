@@ -134,6 +134,60 @@ class StoreContract:
         assert store.get("/about") == old
         assert read_all(store, old) == old_bodies
 
+    def test_pages_stored_together_come_back_whole(self, store: Store) -> None:
+        batch = [make_page(f"/{number}", b"%d" % number) for number in range(5)]
+        store.put(*make_page("/3", b"older"))
+        assert store.put_all(batch) == [None] * 5
+        assert list(store.pages()) == [page for page, _ in batch]
+        for page, bodies in batch:
+            assert read_all(store, page) == bodies
+        assert store.put_all([]) == []
+
+    def test_what_is_wrong_with_one_page_keeps_no_other_from_being_stored(
+        self, store: Store
+    ) -> None:
+        store.put(*make_page("/late", b"newer", token=9))
+        store.put(*make_page("/lacking", b"old"))
+        good, bodies = make_page("/good", file="good.html")
+        lacking, rest = make_page("/lacking", b"new", gzip=b"nobody has it")
+        del rest["gzip"]
+        batch = [
+            (good, bodies),
+            make_page("/other", file="good.html"),
+            make_page("/late", b"older", token=8),
+            (lacking, rest),
+            make_page("/foreign", b"its own"),
+            make_page("/last", b"last"),
+        ]
+        batch[4][1]["identity"] = b"another"
+        kinds = [type(error) for error in store.put_all(batch)]
+        nothing = type(None)
+        assert kinds == [
+            nothing, CollisionError, FencedError, BlobMissingError, StoreError, nothing
+        ]  # fmt: skip
+        stored = {page.key: read_all(store, page)["identity"] for page in store.pages()}
+        assert stored == {
+            "/good": bodies["identity"],
+            "/lacking": b"old",
+            "/last": b"last",
+            "/late": b"newer",
+        }
+
+    def test_several_pages_are_found_at_once(self, store: Store) -> None:
+        pages = {f"/{number}": make_page(f"/{number}") for number in range(700)}
+        store.put_all(list(pages.values()))
+        assert store.get_all(["/5", "/699", "/none", "/5"]) == {
+            key: pages[key][0] for key in ("/5", "/699")
+        }
+        assert store.get_all(list(pages)) == {key: page for key, (page, _) in pages.items()}
+        assert store.get_all([]) == {}
+
+    def test_pages_of_earlier_builds_can_be_listed_alone(self, store: Store) -> None:
+        for number in range(5):
+            store.put(*make_page(f"/{number}", build=number))
+        assert [page.key for page in store.pages(before=3)] == ["/0", "/1", "/2"]
+        assert len(list(store.pages())) == 5
+
     def test_a_body_under_a_foreign_digest_is_refused(self, store: Store) -> None:
         page, bodies = make_page()
         with pytest.raises(StoreError, match="/about"):

@@ -237,7 +237,7 @@ def test_a_tree_that_cannot_be_linked_is_one_warning(
         assert file.read_bytes() == b"version 1"
 
 
-@pytest.mark.parametrize("moment", ["BEGIN", "INSERT INTO pages", "INSERT INTO bodies", "COMMIT"])
+@pytest.mark.parametrize("moment", ["BEGIN", "UPDATE pages", "INSERT INTO bodies", "COMMIT"])
 @pytest.mark.parametrize(
     "reason",
     [

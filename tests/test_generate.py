@@ -711,11 +711,11 @@ class Failing(FileStore):
         self._fail("next_build")
         return super().next_build()
 
-    def put(self, page: Page, bodies: Any) -> None:
+    def put_all(self, batch: Any) -> Any:
         self._fail("put")
         if self.step == "bug":
             raise RuntimeError("a bug of the store")
-        super().put(page, bodies)
+        return super().put_all(batch)
 
     def delete(self, keys: Any) -> int:
         self._fail("delete")

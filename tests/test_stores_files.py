@@ -680,11 +680,11 @@ def test_a_body_swept_while_it_is_put_is_written_again(
     write = disk.write_whole
     swept = []
 
-    def lose_the_first(directory: Path, path: Path, body: bytes, **options: bool) -> None:
+    def lose_the_first(directory: str, path: str, body: bytes, **options: bool) -> None:
         write(directory, path, body, **options)
         if not swept:
             swept.append(path)
-            path.unlink()
+            Path(path).unlink()
 
     monkeypatch.setattr("flask_prerender.stores.blobs.write_whole", lose_the_first)
     store.put(page, bodies)
@@ -857,6 +857,62 @@ def test_the_parent_may_end_while_its_child_goes_on(root: Path) -> None:
     assert ours.recv() == 6
     ours.send("end")
     child.join()
+
+
+# Pages stored together.
+
+
+def test_pages_stored_together_take_one_transaction(store: FileStore, root: Path) -> None:
+    store.put(*make_page())
+    statements: list[str] = []
+    writer = store._index.database._writer
+    assert writer is not None
+    writer.set_trace_callback(statements.append)
+    batch = [make_page(f"/{number}", b"%d" % number, gzip=None) for number in range(20)]
+    assert store.put_all(batch) == [None] * 20
+    assert len([sql for sql in statements if sql.startswith(("BEGIN", "COMMIT"))]) == 2
+    assert len(tree_of(root)) == 2 + 20
+
+
+def test_a_body_that_cannot_be_written_keeps_no_other_page_from_being_stored(
+    store: FileStore, root: Path
+) -> None:
+    wrong, bodies = make_page("/wrong", b"wrong", gzip=None)
+    store.put(*make_page("/before", b"before", gzip=None))
+    shard = root / "store" / "blobs" / wrong.identity.digest[:2]
+    shard.parent.mkdir(parents=True, exist_ok=True)
+    shard.write_text("a file where the directory belongs")
+    batch = [make_page("/a", b"a", gzip=None), (wrong, bodies), make_page("/b", b"b", gzip=None)]
+    first, second, third = store.put_all(batch)
+    assert (first, third) == (None, None)
+    assert "ENOTDIR" in str(second)
+    assert [page.key for page in store.pages()] == ["/a", "/b", "/before"]
+
+
+def test_an_index_that_fails_keeps_the_whole_batch_as_it_was(
+    store: FileStore, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Failing(sqlite3.Connection):
+        inserts = 0
+
+        def execute(self, sql: str, *parameters: object) -> sqlite3.Cursor:
+            if sql.startswith("INSERT INTO bodies"):
+                Failing.inserts += 1
+                if Failing.inserts == 3:
+                    raise sqlite3.OperationalError("database or disk is full")
+            return super().execute(sql, *parameters)  # type: ignore[arg-type]
+
+    store.put(*make_page("/1", b"old", gzip=None))
+    store.close()
+    connect = sqlite3.connect
+    batch = [make_page(f"/{number}", b"%d" % number, gzip=None) for number in range(4)]
+    with monkeypatch.context() as patch:
+        patch.setattr(sqlite3, "connect", lambda *a, **k: connect(*a, **k, factory=Failing))
+        errors = store.put_all(batch)
+    assert ["disk is full" in str(error) for error in errors] == [True] * 4
+    assert [page.key for page in store.pages()] == ["/1"]
+    assert tree_of(root) == {"1/index.html": b"old"}
+    assert store.put_all(batch) == [None] * 4
 
 
 # Durability.

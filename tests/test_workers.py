@@ -171,7 +171,7 @@ def test_a_build_that_is_stopped_leaves_every_page_whole(tmp_path: Path) -> None
     root = tmp_path / "instance" / "prerendered"
     for number in (signal.SIGINT, signal.SIGTERM):
         write_version(tmp_path, f"of {number}")
-        process = start_build(tmp_path, WITNESS_ANNOUNCE="1")
+        process = start_build(tmp_path, WITNESS_ANNOUNCE="1", WITNESS_SLOW="0.1")
         assert process.stdout is not None
         assert process.stdout.readline() == b"begun\n"
         process.send_signal(number)

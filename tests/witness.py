@@ -89,9 +89,12 @@ def add_pages(app: Flask, folder: Path, *, broken: bool = False) -> None:
         response.headers["X-Version"] = version
         return response
 
+    slow = float(os.environ.get("WITNESS_SLOW", 0))
+
     @app.route("/page/<int:number>")
     @app.prerender(params=lambda: ({"number": number} for number in range(PAGES)))  # type: ignore[attr-defined]
     def page(number: int) -> Response:
+        threading.Event().wait(slow)
         return answer(f"/page/{number}")
 
     @app.route("/visit/<int:number>")

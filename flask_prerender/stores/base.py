@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from ..errors import FencedError
+from ..errors import StoreError
 from ..page import Page
 from ..page import Variant
 
@@ -30,6 +32,10 @@ class Budget:
     bytes: int
 
 
+#: Pages, each with its bodies by encoding.
+Batch = Sequence[tuple[Page, Mapping[str, bytes]]]
+
+
 class Store(Protocol):
     """Where pages live: facts by key, bodies by the digest of their bytes.
 
@@ -42,6 +48,13 @@ class Store(Protocol):
         """Return the page stored under exactly `key`, or ``None``.
 
         :raises StoreError: the store cannot be read (not: the page is absent).
+        """
+        ...
+
+    def get_all(self, keys: Sequence[str]) -> dict[str, Page]:
+        """Return the pages that are stored under these keys, by key, as :meth:`get` does.
+
+        :raises StoreError: the store cannot be read.
         """
         ...
 
@@ -65,12 +78,24 @@ class Store(Protocol):
         """
         ...
 
+    def put_all(self, batch: Batch) -> list[StoreError | None]:
+        """Store several pages, each in a step of its own as :meth:`put` does it, at less cost than
+        one after another.
+
+        :return: for each page what :meth:`put` would have raised, or ``None``. What is wrong with
+            one page keeps no other from being stored.
+        """
+        ...
+
     def delete(self, keys: Iterable[str]) -> int:
         """Remove pages, and return how many there were. Unknown keys are no error."""
         ...
 
-    def pages(self) -> Iterator[Page]:
-        """Yield all pages in the order of their keys, holding only a few at a time."""
+    def pages(self, *, before: int | None = None) -> Iterator[Page]:
+        """Yield all pages in the order of their keys, holding only a few at a time.
+
+        :param before: only those whose ``build`` is less.
+        """
         ...
 
     def visits(self, rule: str) -> tuple[int, int]:

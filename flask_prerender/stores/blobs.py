@@ -35,14 +35,16 @@ class Blobs:
         self._root = root
         self._durable = durable
         self._blobs = root / "store" / "blobs"
+        #: As text: joining paths of every body costs more than some of what is done with them.
+        self._start = f"{self._blobs}{os.sep}"
         self._tmp = root / "store" / "tmp"
         self._warned: set[str] = set()
         self._known: set[str] = set()
 
-    def path(self, digest: str) -> Path:
-        return self._blobs / digest[:2] / digest
+    def path(self, digest: str) -> str:
+        return f"{self._start}{digest[:2]}{os.sep}{digest}"
 
-    def tmp(self) -> Path:
+    def tmp(self) -> str:
         """Return the directory for temporary files."""
         return make_directory(self._root, "store", "tmp")
 
@@ -51,7 +53,7 @@ class Blobs:
         if not _DIGEST.match(variant.digest):
             return False
         try:
-            found = self.path(variant.digest).lstat()
+            found = os.lstat(self.path(variant.digest))
         except (FileNotFoundError, NotADirectoryError):
             return False
         return stat.S_ISREG(found.st_mode) and found.st_size == variant.size
@@ -62,7 +64,7 @@ class Blobs:
         with suppress(OSError):
             if read_whole(path, len(body)) == body:
                 return
-        shard = not self._durable or path.parent.is_dir()
+        shard = not self._durable or Path(path).parent.is_dir()
         if digest[:2] not in self._known:
             make_directory(self._root, "store", "blobs", digest[:2])
             self.tmp()
@@ -94,7 +96,7 @@ class Blobs:
         self._discard(variant.digest, path)
         return None
 
-    def _discard(self, digest: str, path: Path) -> None:
+    def _discard(self, digest: str, path: str) -> None:
         """Remove a blob that rotted, so that the next put finds it missing and writes it."""
         if digest not in self._warned:
             if len(self._warned) >= _WARNED:
@@ -103,10 +105,10 @@ class Blobs:
             log.warning("The stored body %s is damaged; its page will be rendered anew.", path)
         # Another process may have mended it by now: only what is still damaged goes.
         with suppress(OSError):
-            found = path.lstat()
+            found = os.lstat(path)
             body = read_whole(path, found.st_size) if stat.S_ISREG(found.st_mode) else None
             if body is None or digest_of(body) != digest:
-                path.unlink()
+                Path(path).unlink()
 
     def shards(self) -> Iterator[str]:
         """Yield the first two letters that digests of stored blobs begin with."""
@@ -131,7 +133,7 @@ class Blobs:
 
     def remove(self, digests: Iterable[str]) -> None:
         for digest in digests:
-            self.path(digest).unlink(missing_ok=True)
+            Path(self.path(digest)).unlink(missing_ok=True)
 
     def sweep_parts(self, now: float, grace: float) -> None:
         """Remove temporary files that nobody is going to finish.
@@ -147,7 +149,7 @@ class Blobs:
                         _sweep_part(entry, int(name[1]), now, grace)
 
 
-def _read_twice(path: Path, size: int) -> bytes | None:
+def _read_twice(path: str, size: int) -> bytes | None:
     try:
         return read_whole(path, size)
     except OSError as error:

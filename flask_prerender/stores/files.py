@@ -9,7 +9,9 @@ from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
+from collections.abc import Sequence
 from contextlib import suppress
+from itertools import chain
 from itertools import islice
 from pathlib import Path
 
@@ -17,17 +19,17 @@ from ..disk import failures
 from ..errors import BlobMissingError
 from ..errors import CollisionError
 from ..errors import StoreError
-from ..page import digest
 from ..page import Page
 from ..page import SUFFIXES
 from ..page import Variant
+from .base import Batch
 from .base import Budget
 from .base import late
 from .blobs import Blobs
 from .index import Entry
 from .index import Index
-from .index import seal
 from .index import Writing
+from .put import Put
 from .tree import Tree
 
 log = logging.getLogger(__name__)
@@ -68,26 +70,58 @@ class FileStore:
     def get(self, key: str) -> Page | None:
         return self._index.get(key)
 
+    def get_all(self, keys: Sequence[str]) -> dict[str, Page]:
+        return self._index.get_all(keys)
+
     def read(self, page: Page, variant: Variant) -> bytes | None:
         with failures("read", self.root):
             return self._blobs.read(variant)
 
     def put(self, page: Page, bodies: Mapping[str, bytes]) -> None:
-        _check(page, bodies)
-        record = page.to_json()
-        paths = self._paths(page)
-        with failures("write", self.root):
-            for variant in page.variants:
-                if variant.encoding in bodies:
-                    self._blobs.write(variant.digest, bodies[variant.encoding])
-            with self._index.write() as writing:
-                former = self._admit(writing, page)
-                self._complete(page, bodies)
-                held, troubles = self._tree.claim(page.file, paths, former.held if former else ())
-                self._let_go(writing, writing.put(page, record, held))
-        troubles += self._settle(page, seal(record), held, paths)
-        if troubles:
-            self._complain(page.key, "; ".join(troubles))
+        for error in self.put_all([(page, bodies)]):
+            if error is not None:
+                raise error
+
+    def put_all(self, batch: Batch) -> list[StoreError | None]:
+        puts = [Put(page, bodies) for page, bodies in batch]
+        known: set[str] = set()  # directories of the tree
+        for put in puts:
+            try:
+                self._write_bodies(put)
+            except (OSError, StoreError) as error:
+                put.fail(error, self.root)
+        wanted = [put for put in puts if put.error is None]
+        try:
+            if wanted:
+                with self._index.write() as writing:
+                    for put in wanted:
+                        self._enter(writing, put, known)
+                    self._let_go(writing, chain.from_iterable(put.loose for put in wanted))
+        except StoreError as error:
+            for put in wanted:
+                put.error = put.error or error
+        self._settle([put for put in wanted if put.error is None], known)
+        return [put.error for put in puts]
+
+    def _write_bodies(self, put: Put) -> None:
+        put.check()
+        for variant in put.page.variants:
+            if variant.encoding in put.bodies:
+                self._blobs.write(variant.digest, put.bodies[variant.encoding])
+            if variant.encoding in SUFFIXES:
+                put.paths[variant.encoding] = self._blobs.path(variant.digest)
+
+    def _enter(self, writing: Writing, put: Put, known: set[str]) -> None:
+        # What is wrong with one page is found before anything of it is written. What is wrong with
+        # the index ends the transaction.
+        try:
+            former = self._admit(writing, put)
+            held = former.held if former and former.file == put.page.file else ()
+            put.held, put.troubles = self._tree.claim(put.page.file, put.paths, held, known)
+        except (OSError, StoreError) as error:
+            put.fail(error, self.root)
+            return
+        put.loose = writing.put(put.page, put.record, put.seal, put.held, former)
 
     def _complain(self, key: str, trouble: str) -> None:
         """Log one line a minute: a full disk has the same to say of every page."""
@@ -99,18 +133,18 @@ class FileStore:
         self._complained_at, self._left_out = now, 0
         log.warning("The public tree lacks %s: %s%s", key, trouble, more)
 
-    def _admit(self, writing: Writing, page: Page) -> Entry | None:
-        """Return the page's former entry if that has the same file; another file is removed."""
-        owner = writing.owner(page.file)
+    def _admit(self, writing: Writing, put: Put) -> Entry | None:
+        """Return the page's former entry; its file is removed if the page has another one now."""
+        page = put.page
+        owner, former = writing.place(page.key, page.file)
         if owner not in (None, page.key):
             raise CollisionError(page.key, page.file, str(owner))
-        former = writing.find(page.key)
         if former is not None and former.token > page.token:
             raise late(page, former.token)
-        if former is None or former.file == page.file:
-            return former
-        self._leave(former)
-        return None
+        self._complete(page, put.bodies)
+        if former is not None and former.file != page.file:
+            self._leave(former)
+        return former
 
     def _leave(self, entry: Entry) -> None:
         try:
@@ -141,17 +175,24 @@ class FileStore:
                 self._blobs.remove([digest])
         self._loose.extend((now, digest) for digest in digests)
 
-    def _settle(
-        self, page: Page, page_seal: str, held: set[str], paths: Mapping[str, Path]
-    ) -> list[str]:
-        """Bring the tree in line with a row just committed, and return what went wrong."""
-        changed, troubles = self._tree.set(page.file, paths, held)
+    def _settle(self, puts: Sequence[Put], known: set[str]) -> None:
+        """Bring the tree in line with rows just committed, and tell what went wrong."""
+        changed = []
+        for put in puts:
+            was_changed, troubles = self._tree.set(put.page.file, put.paths, put.held, known)
+            put.troubles += troubles
+            if was_changed:
+                changed.append(put)
         try:
-            if changed and self._index.seal(page.key) != page_seal:
-                return self._settle_newer(page, held)
+            seals = self._index.seals([put.page.key for put in changed])
+            for put in changed:
+                if seals.get(put.page.key) != put.seal:
+                    put.troubles = self._settle_newer(put.page, put.held)
         except (StoreError, ValueError) as error:
-            troubles.append(str(error))
-        return troubles
+            changed[0].troubles.append(str(error))
+        for put in puts:
+            if put.troubles:
+                self._complain(put.page.key, "; ".join(put.troubles))
 
     def _settle_newer(self, page: Page, held: set[str]) -> list[str]:
         """Set the tree again when somebody stored or deleted the page while we set it."""
@@ -165,10 +206,10 @@ class FileStore:
                 if entry is not None:
                     newer = Page.from_json(entry.record)
                     ours = entry.held | held if entry.file == page.file else entry.held
-                    troubles += self._tree.set(entry.file, self._paths(newer), ours)[1]
+                    troubles += self._tree.set(entry.file, self._paths(newer), ours, set())[1]
         return troubles
 
-    def _paths(self, page: Page) -> dict[str, Path]:
+    def _paths(self, page: Page) -> dict[str, str]:
         """Return the blobs of the encodings that the tree has names for."""
         return {
             variant.encoding: self._blobs.path(variant.digest)
@@ -190,8 +231,8 @@ class FileStore:
                         removed += 1
         return removed
 
-    def pages(self) -> Iterator[Page]:
-        return self._index.pages()
+    def pages(self, *, before: int | None = None) -> Iterator[Page]:
+        return self._index.pages(before)
 
     def visits(self, rule: str) -> tuple[int, int]:
         return self._index.visits(rule)
@@ -251,14 +292,3 @@ class FileStore:
 
     def close(self) -> None:
         self._index.database.close()
-
-
-def _check(page: Page, bodies: Mapping[str, bytes]) -> None:
-    """Refuse what would put a body under a name that is not its digest, or a file outside."""
-    parts = page.file.split("/")
-    if any(part in ("", ".", "..") for part in parts) or set(page.file) & {"\\", "\0"}:
-        raise StoreError(f"{page.key}: {page.file!r} is not a place below the public tree.")
-    for variant in page.variants:
-        body = bodies.get(variant.encoding)
-        if body is not None and (len(body), digest(body)) != (variant.size, variant.digest):
-            raise StoreError(f"{page.key}: its {variant.encoding} body is not the one it names.")

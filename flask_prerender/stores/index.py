@@ -8,9 +8,11 @@ import sqlite3
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
+from collections.abc import Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ..database import Database
 from ..page import Page
@@ -64,6 +66,13 @@ _SCHEMA = (
     "CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID",
 )
 
+_INSERT = """INSERT INTO pages
+    (key, used, file, rule, origin, build, bytes, token, held, seal, record)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+#: A page that is made again was not asked for thereby: its moment stays.
+_UPDATE = """UPDATE pages SET file = ?, rule = ?, origin = ?, build = ?, bytes = ?, token = ?,
+    held = ?, seal = ?, record = ? WHERE id = ?"""
+
 _VISITS = """SELECT coalesce(sum(CASE rule WHEN ? THEN pages ELSE 0 END), 0),
     coalesce(sum(bytes), 0) FROM visits"""
 
@@ -94,16 +103,34 @@ class Index:
         rows = self.database.read("SELECT seal, record FROM pages WHERE key = ?", (key,))
         return self._page(key, *rows[0]) if rows else None
 
+    def get_all(self, keys: Sequence[str]) -> dict[str, Page]:
+        found = (self._page(*row) for row in self._select("key, seal, record", keys))
+        return {page.key: page for page in found if page is not None}
+
     def seal(self, key: str) -> str | None:
         """Return what differs whenever the page was stored again, or ``None``."""
-        rows = self.database.read("SELECT seal FROM pages WHERE key = ?", (key,))
-        return rows[0][0] if rows else None
+        return self.seals([key]).get(key)
 
-    def pages(self) -> Iterator[Page]:
+    def seals(self, keys: Sequence[str]) -> dict[str, str]:
+        """Return by key what differs whenever the page was stored again; absent ones are left
+        out."""
+        return dict(self._select("key, seal", keys))
+
+    def _select(self, columns: str, keys: Sequence[str]) -> Iterator[tuple[Any, ...]]:
+        """Yield the rows of these keys."""
+        for start in range(0, len(keys), _BATCH):
+            some = keys[start : start + _BATCH]
+            marks = ", ".join("?" * len(some))
+            yield from self.database.read(
+                f"SELECT {columns} FROM pages WHERE key IN ({marks})", some
+            )
+
+    def pages(self, before: int | None) -> Iterator[Page]:
         """Yield pages in the order of their keys, with no transaction open in between."""
-        sql = "SELECT key, seal, record FROM pages WHERE key > ? ORDER BY key LIMIT ?"
+        sql = "SELECT key, seal, record FROM pages WHERE key > ? AND build < ? ORDER BY key LIMIT ?"
+        limit = 2**62 if before is None else before
         last = ""
-        while rows := self.database.read(sql, (last, _BATCH)):
+        while rows := self.database.read(sql, (last, limit, _BATCH)):
             for key, record_seal, record in rows:
                 page = self._page(key, record_seal, record)
                 if page is not None:
@@ -161,31 +188,42 @@ class Writing:
             return None
         return Entry(found[0], found[1], frozenset(found[2].split()), *found[3:])
 
+    def place(self, key: str, file: str) -> tuple[str | None, Entry | None]:
+        """Return the key of the page that has `file`, and the entry of `key`."""
+        owner, former = None, None
+        for found in self._connection.execute(
+            "SELECT key, id, file, held, seal, record, token FROM pages WHERE key = ? OR file = ?",
+            (key, file),
+        ):
+            if found[2] == file:
+                owner = found[0]
+            if found[0] == key:
+                former = Entry(found[1], found[2], frozenset(found[3].split()), *found[4:])
+        return owner, former
+
     def owner(self, file: str) -> str | None:
         """Return the key of the page that has `file`."""
         sql = "SELECT key FROM pages WHERE file = ?"
         found = self._connection.execute(sql, (file,)).fetchone()
         return str(found[0]) if found else None
 
-    def put(self, page: Page, record: str, held: Iterable[str]) -> set[str]:
-        """Return the digests of the bodies that the page has no more."""
-        facts = (page.file, page.rule, page.origin, page.build, page.size, page.token)
-        # A page that is made again was not asked for thereby: its moment stays.
-        self._connection.execute(
-            "INSERT INTO pages"
-            " (key, file, rule, origin, build, bytes, token, used, held, seal, record)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET"
-            " file = excluded.file, rule = excluded.rule, origin = excluded.origin,"
-            " build = excluded.build, bytes = excluded.bytes, token = excluded.token,"
-            " held = excluded.held, seal = excluded.seal, record = excluded.record",
-            (page.key, *facts, page.checked_at, " ".join(sorted(held)), seal(record), record),
-        )
-        return self._name_bodies(page)
+    def put(
+        self, page: Page, record: str, record_seal: str, held: Iterable[str], former: Entry | None
+    ) -> set[str]:
+        """Return the digests of the bodies that the page has no more.
 
-    def _name_bodies(self, page: Page) -> set[str]:
+        :param former: the page's entry as it is, which :meth:`place` found in this transaction.
+        """
         run = self._connection.execute
-        (id_,) = run("SELECT id FROM pages WHERE key = ?", (page.key,)).fetchone()
-        before = {row[0] for row in run("SELECT digest FROM bodies WHERE page = ?", (id_,))}
+        kept = (" ".join(sorted(held)), record_seal, record)
+        facts = (page.file, page.rule, page.origin, page.build, page.size, page.token, *kept)
+        before: set[str] = set()
+        if former is None:
+            id_ = run(_INSERT, (page.key, page.checked_at, *facts)).lastrowid
+        else:
+            id_ = former.id
+            run(_UPDATE, (*facts, id_))
+            before = {row[0] for row in run("SELECT digest FROM bodies WHERE page = ?", (id_,))}
         after = {variant.digest for variant in page.variants}
         for digest in before - after:
             run("DELETE FROM bodies WHERE page = ? AND digest = ?", (id_, digest))

@@ -9,6 +9,7 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
+from collections.abc import Sequence
 
 from ..errors import BlobMissingError
 from ..errors import CollisionError
@@ -16,6 +17,7 @@ from ..errors import StoreError
 from ..page import digest
 from ..page import Page
 from ..page import Variant
+from .base import Batch
 from .base import Budget
 from .base import late
 
@@ -40,6 +42,9 @@ class MemoryStore:
     def get(self, key: str) -> Page | None:
         return self._pages.get(key)
 
+    def get_all(self, keys: Sequence[str]) -> dict[str, Page]:
+        return {key: page for key in keys if (page := self._pages.get(key)) is not None}
+
     def read(self, page: Page, variant: Variant) -> bytes | None:
         return self._bodies.get(variant.digest)
 
@@ -63,6 +68,17 @@ class MemoryStore:
                 if not is_even:
                     self._visits.setdefault(page.rule, OrderedDict())[page.key] = None
                     self._all_visits[page.key] = page.checked_at
+
+    def put_all(self, batch: Batch) -> list[StoreError | None]:
+        errors: list[StoreError | None] = []
+        for page, bodies in batch:
+            try:
+                self.put(page, bodies)
+            except StoreError as error:
+                errors.append(error)
+            else:
+                errors.append(None)
+        return errors
 
     def _forget(self, page: Page, *, keep_place: bool = False) -> None:
         del self._owners[page.file]
@@ -98,12 +114,12 @@ class MemoryStore:
                     removed += 1
         return removed
 
-    def pages(self) -> Iterator[Page]:
+    def pages(self, *, before: int | None = None) -> Iterator[Page]:
         with self._lock:
             keys = sorted(self._pages)
         for key in keys:
             page = self._pages.get(key)
-            if page is not None:
+            if page is not None and (before is None or page.build < before):
                 yield page
 
     def visits(self, rule: str) -> tuple[int, int]:

@@ -19,6 +19,9 @@ from ..page import digest
 from ..page import IDENTITY
 from ..page import SUFFIXES
 
+#: Directories that were found a moment ago.
+Known = set[str]
+
 _NO_LINK = frozenset(
     getattr(errno, name)
     for name in ("EMLINK", "EXDEV", "EPERM", "ENOTSUP", "EOPNOTSUPP", "ENOSYS", "EACCES")
@@ -33,28 +36,29 @@ class Tree:
     :param blob_of: gives the blob that a digest names.
     """
 
-    def __init__(self, root: Path, tmp: Callable[[], Path], blob_of: Callable[[str], Path]) -> None:
+    def __init__(self, root: Path, tmp: Callable[[], str], blob_of: Callable[[str], str]) -> None:
         self._root = root
         self._tmp = tmp
         self._blob_of = blob_of
 
     def claim(
-        self, file: str, blobs: Mapping[str, Path], held: Collection[str]
+        self, file: str, blobs: Mapping[str, str], held: Collection[str], known: Known
     ) -> tuple[set[str], list[str]]:
         """Return the encodings whose places are ours or free, and what stands in other places.
 
         :param blobs: the blob of each encoding of the page.
         :param held: the encodings whose places were ours before.
+        :param known: directories that were found a moment ago; what is found is added.
         """
         try:
-            parent = self._parent(file)
+            parent = self._parent(file, known)
         except OSError as error:
             return set(held), [_reason(error, file)]
         if parent is None:
             return set(blobs), []
         ours, foreign = set(), []
         for encoding in SUFFIXES:
-            place = parent / _name(file, encoding)
+            place = _place(parent, file, encoding)
             if encoding in blobs:
                 free = encoding in held or not os.path.lexists(place)
                 if free or _same(place, blobs[encoding]) or self._is_link(place):
@@ -67,7 +71,7 @@ class Tree:
         return ours if IDENTITY in ours else ours & set(held), foreign
 
     def set(
-        self, file: str, blobs: Mapping[str, Path], held: Collection[str]
+        self, file: str, blobs: Mapping[str, str], held: Collection[str], known: Known
     ) -> tuple[bool, list[str]]:
         """Make the places that are `held` those of the given blobs.
 
@@ -75,15 +79,16 @@ class Tree:
         identity changes and come after it, so that the tree never offers two renders at once.
         """
         try:
-            parent = self._parent(file)
+            parent = self._parent(file, known)
             wrong = [e for e in SUFFIXES if e in held and not self._is_set(parent, file, e, blobs)]
             if not wrong:
                 return False, []
             if parent is not None:
                 for encoding in wrong:
                     if encoding != IDENTITY or encoding not in blobs:
-                        (parent / _name(file, encoding)).unlink(missing_ok=True)
-            self._link(file, {encoding: blobs[encoding] for encoding in wrong if encoding in blobs})
+                        _unlink(_place(parent, file, encoding))
+            links = {encoding: blobs[encoding] for encoding in wrong if encoding in blobs}
+            self._link(file, links, known)
         except OSError as error:
             return True, [_reason(error, file)]
         return True, []
@@ -93,78 +98,84 @@ class Tree:
 
         :raises OSError: a file is there and cannot be removed.
         """
-        parent = self._parent(file)
+        parent = self._parent(file, set())
         if parent is None:
             return
         for encoding in held:
             if encoding in SUFFIXES:
-                (parent / _name(file, encoding)).unlink(missing_ok=True)
+                _unlink(_place(parent, file, encoding))
         with suppress(OSError):
             for _ in file.split("/")[:-1]:
-                parent.rmdir()
-                parent = parent.parent
+                Path(parent).rmdir()
+                parent = parent.rpartition("/")[0]
 
-    def _parent(self, file: str) -> Path | None:
-        return find_directory(self._root, "public", *file.split("/")[:-1])
+    def _parent(self, file: str, known: Known) -> str | None:
+        return find_directory(self._root, "public", *file.split("/")[:-1], known=known)
 
     def _is_set(
-        self, parent: Path | None, file: str, encoding: str, blobs: Mapping[str, Path]
+        self, parent: str | None, file: str, encoding: str, blobs: Mapping[str, str]
     ) -> bool:
-        place = None if parent is None else parent / _name(file, encoding)
+        place = None if parent is None else _place(parent, file, encoding)
         if encoding not in blobs:
             return place is None or not os.path.lexists(place)
         return place is not None and _same(place, blobs[encoding])
 
-    def _is_link(self, place: Path) -> bool:
+    def _is_link(self, place: str) -> bool:
         """Return whether a file is a link to a blob: then we made it, and the index was lost."""
         try:
-            found = place.lstat()
+            found = os.lstat(place)
             if found.st_nlink < 2:
                 return False
             body = read_whole(place, found.st_size)
-            return body is not None and self._blob_of(digest(body)).samefile(place)
+            return body is not None and Path(place).samefile(self._blob_of(digest(body)))
         except OSError:
             return False
 
-    def _link(self, file: str, blobs: Mapping[str, Path]) -> None:
+    def _link(self, file: str, blobs: Mapping[str, str], known: Known) -> None:
         for attempt in range(3):
-            parent = make_directory(self._root, "public", *file.split("/")[:-1])
+            parent = make_directory(self._root, "public", *file.split("/")[:-1], known=known)
             try:
                 for encoding, blob in blobs.items():
-                    self._replace(blob, parent / _name(file, encoding))
+                    self._replace(blob, _place(parent, file, encoding))
                 return
             except FileNotFoundError:
                 # A deleter may have removed the directory while it was empty.
+                known.clear()
                 if attempt == 2:
                     raise
 
-    def _replace(self, blob: Path, place: Path) -> None:
+    def _replace(self, blob: str, place: str) -> None:
         try:
             with suppress(FileExistsError):
                 os.link(blob, place)
                 return
-            with part_file(self._tmp()) as part:
+            with part_file(Path(self._tmp())) as part:
                 os.link(blob, part)
                 os.replace(part, place)
         except OSError as error:
             if error.errno not in _NO_LINK:
                 raise
-            write_whole(self._tmp(), place, blob.read_bytes())
+            write_whole(self._tmp(), place, Path(blob).read_bytes())
 
 
 def _reason(error: OSError, file: str) -> str:
     return f"{error.filename2 or error.filename or file}: {error.strerror or error}"
 
 
-def _name(file: str, encoding: str) -> str:
-    leaf = file.rpartition("/")[2]
-    return f"{leaf}.{SUFFIXES[encoding]}" if SUFFIXES[encoding] else leaf
+def _place(parent: str, file: str, encoding: str) -> str:
+    """Return where a directory has a page's file of an encoding."""
+    name = f"{parent}/{file.rpartition('/')[2]}"
+    return f"{name}.{SUFFIXES[encoding]}" if SUFFIXES[encoding] else name
 
 
-def _same(place: Path, blob: Path) -> bool:
+def _unlink(place: str) -> None:
+    Path(place).unlink(missing_ok=True)
+
+
+def _same(place: str, blob: str) -> bool:
     """Return whether a file of the tree is the blob, or a copy of it."""
     try:
-        wanted, found = blob.lstat(), place.lstat()
+        wanted, found = os.lstat(blob), os.lstat(place)
         if (wanted.st_dev, wanted.st_ino) == (found.st_dev, found.st_ino):
             return True
         if wanted.st_size != found.st_size:

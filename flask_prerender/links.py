@@ -1,0 +1,77 @@
+"""The URLs that renders ask for again and again, each built once.
+
+The links of a page are a fifth of what its template costs, and most of them are those of the page
+before. What :meth:`~werkzeug.routing.MapAdapter.build` returns depends on its arguments, on where
+the app is mounted, and on the rules: none of these change while an app runs.
+"""
+
+from __future__ import annotations
+
+import typing as t
+
+from flask import Flask
+from flask import globals as flask_globals
+from werkzeug.routing import Map
+from werkzeug.routing import MapAdapter
+
+_REMEMBERED = 4096
+#: Values of other types may say something else tomorrow, or are equal and not the same, as ``True``
+#: and ``1`` are.
+_PLAIN = frozenset({int, str, type(None)})
+#: Hosts that are remembered apart.
+_PLACES = 16
+_OWN = frozenset(Map.default_converters.values())
+_NAME = "prerender-links"
+# Since Flask 3.2 one context has all.
+_context: t.Any = vars(flask_globals).get("request_ctx", flask_globals.app_ctx)
+
+Links = dict[tuple[t.Any, ...], str]
+
+
+class _Remembering(MapAdapter):
+    """The adapter of a render."""
+
+    links: Links
+
+    def build(
+        self,
+        endpoint: t.Any,
+        values: t.Mapping[str, t.Any] | None = None,
+        method: str | None = None,
+        force_external: bool = False,
+        append_unknown: bool = True,
+        url_scheme: str | None = None,
+    ) -> str:
+        how = (endpoint, method, force_external, append_unknown, url_scheme)
+        if not values:
+            name: tuple[t.Any, ...] = how
+        elif type(values) is dict and _PLAIN.issuperset(map(type, values.values())):
+            name = (*how, *values.items())
+        else:
+            return super().build(endpoint, values, *how[1:])
+        url = self.links.get(name)
+        if url is None:
+            url = super().build(endpoint, values, *how[1:])
+            if len(self.links) >= _REMEMBERED:
+                self.links.clear()
+            self.links[name] = url
+        return url
+
+
+def remember_links(app: Flask) -> None:
+    """Let the current request, which is a render, remember the URLs that it builds.
+
+    Not in apps with converters of their own: those may look anywhere for what they write.
+    """
+    adapter = _context.url_adapter
+    if type(adapter) is not MapAdapter:
+        return
+    if not _OWN.issuperset(app.url_map.converters.values()):
+        return
+    known: dict[tuple[t.Any, ...], Links] = app.extensions.setdefault(_NAME, {})
+    place = (adapter.server_name, adapter.script_name, adapter.subdomain, adapter.url_scheme)
+    if len(known) >= _PLACES and place not in known:
+        known.clear()
+    adapter.__class__ = _Remembering
+    remembering = t.cast(_Remembering, adapter)
+    remembering.links = known.setdefault(place, {})

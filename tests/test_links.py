@@ -1,0 +1,166 @@
+"""URLs that renders remember: the same ones as without, and only where nothing can change them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask import request
+from flask import url_for
+from werkzeug.routing import BaseConverter
+from werkzeug.routing import BuildError
+from werkzeug.routing import MapAdapter
+
+from flask_prerender import links
+from flask_prerender.render import render
+
+MakeApp = Callable[..., Flask]
+
+
+@pytest.fixture
+def built(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The endpoints whose URLs were built and not remembered."""
+    endpoints: list[str] = []
+    build = MapAdapter.build
+
+    def count(self: MapAdapter, endpoint: str, *args: Any, **more: Any) -> str:
+        endpoints.append(endpoint)
+        return build(self, endpoint, *args, **more)
+
+    monkeypatch.setattr(MapAdapter, "build", count)
+    return endpoints
+
+
+def text(app: Flask, key: str) -> str:
+    done = render(app.extensions["prerender"], key, 0)
+    assert done.error is None
+    return done.body.decode()
+
+
+def add_item(app: Flask, rule: str = "/item/<int:number>") -> None:
+    app.add_url_rule(rule, "item", lambda number: str(number))
+
+
+def test_a_url_is_built_once_for_all_renders(make_app: MakeApp, built: list[str]) -> None:
+    app = make_app()
+    add_item(app)
+    app.add_url_rule("/", "home", lambda: url_for("item", number=3) + url_for("item", number=4))
+    assert [text(app, "/") for _ in range(3)] == ["/item/3/item/4"] * 3
+    assert built == ["item", "item"]
+
+
+def test_a_visitor_remembers_nothing(make_app: MakeApp, built: list[str]) -> None:
+    app = make_app()
+    add_item(app)
+    app.add_url_rule("/", "home", lambda: url_for("item", number=3))
+    assert [app.test_client().get("/").text for _ in range(3)] == ["/item/3"] * 3
+    assert built == ["item"] * 3
+
+
+QUESTIONS: list[tuple[str, dict[str, Any]]] = [
+    ("any", {"value": value}) for value in ("1", 1, True, 1.0, "a b", "ü")
+]
+QUESTIONS += [
+    ("any", {"value": "1", "page": value}) for value in (1, "1", True, 1.0, None, [1, 2], (1,), "")
+]
+QUESTIONS += [
+    ("any", {"value": "1", "b": 1, "a": 2}),
+    ("any", {"value": "1", "a": 2, "b": 1}),
+    ("any", {"value": "1", "_external": True}),
+    ("any", {"value": "1", "_scheme": "https"}),
+    ("any", {"value": "1", "_anchor": "top"}),
+    ("both", {"_method": "GET"}),
+    ("both", {"_method": "POST"}),
+    ("home", {}),
+]
+
+
+def test_what_is_remembered_is_what_would_be_built(make_app: MakeApp) -> None:
+    app = make_app()
+    app.add_url_rule("/any/<value>", "any", lambda value: value)
+    app.add_url_rule("/read", "both", lambda: "", methods=["GET"])
+    app.add_url_rule("/write", "both", methods=["POST"])
+    answers: list[list[str]] = []
+
+    def home() -> str:
+        answers.append([url_for(name, **values) for name, values in QUESTIONS])
+        return "home"
+
+    app.add_url_rule("/", "home", home)
+    for _ in range(2):
+        text(app, "/")
+    app.test_client().get("/")
+    assert answers[0] == answers[1] == answers[2]
+    assert len(set(answers[0])) > 12
+
+
+def test_a_url_that_cannot_be_built_is_an_error_each_time(make_app: MakeApp) -> None:
+    app = make_app()
+
+    def home() -> str:
+        with pytest.raises(BuildError):
+            url_for("nowhere")
+        return "home"
+
+    app.add_url_rule("/", "home", home)
+    assert [text(app, "/") for _ in range(2)] == ["home"] * 2
+
+
+def test_defaults_of_a_request_are_those_of_each_render(make_app: MakeApp) -> None:
+    app = make_app()
+    app.add_url_rule("/<lang>/", "home", lambda lang: url_for("about"))
+    app.add_url_rule("/<lang>/about", "about", lambda lang: lang)
+
+    @app.url_defaults
+    def add_language(endpoint: str, values: dict[str, Any]) -> None:
+        values.setdefault("lang", (request.view_args or {})["lang"])
+
+    assert [text(app, f"/{lang}/") for lang in ("de", "en", "de")] == [
+        "/de/about",
+        "/en/about",
+        "/de/about",
+    ]
+
+
+def test_hosts_are_kept_apart(make_app: MakeApp, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(links, "_PLACES", 2)
+    app = make_app({"SERVER_NAME": "example.com"})
+    app.url_map.host_matching = True
+    app.add_url_rule("/", "home", lambda host: url_for("home", host=host), host="<host>")
+    app.add_url_rule("/", "main", lambda: url_for("main"), host="example.com")
+    app.add_url_rule("/to", "to", lambda host: url_for("main"), host="<host>")
+    hosts = ["a.example", "b.example", "c.example", "a.example"]
+    assert [text(app, f"//{host}/to") for host in hosts] == ["http://example.com/"] * 4
+    assert text(app, "//example.com/to") == "/"
+    assert len(app.extensions[links._NAME]) <= 2
+
+
+def test_converters_of_the_app_may_say_something_else_each_time(make_app: MakeApp) -> None:
+    app, moments = make_app(), iter("abc")
+
+    class Moment(BaseConverter):
+        def to_url(self, value: Any) -> str:
+            return next(moments)
+
+    app.url_map.converters["moment"] = Moment
+    add_item(app, "/item/<moment:number>")
+    app.add_url_rule("/", "home", lambda: url_for("item", number=1))
+    assert [text(app, "/") for _ in range(3)] == ["/item/a", "/item/b", "/item/c"]
+
+
+def test_so_many_are_remembered_and_no_more(
+    make_app: MakeApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(links, "_REMEMBERED", 10)
+    app = make_app()
+    add_item(app)
+    app.add_url_rule("/<int:n>", "page", lambda n: "".join(
+        url_for("item", number=n * 7 + k) for k in range(7)
+    ))  # fmt: skip
+    for number in range(5):
+        expected = "".join(f"/item/{number * 7 + k}" for k in range(7))
+        assert text(app, f"/{number}") == expected
+        (known,) = app.extensions[links._NAME].values()
+        assert len(known) <= 10
