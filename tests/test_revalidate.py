@@ -24,6 +24,7 @@ from flask_prerender import signals
 from flask_prerender.coordination.base import Revocation
 from flask_prerender.errors import StoreError
 from flask_prerender.revalidate import take_back
+from flask_prerender.stores.index import seal
 from living import heard_of
 from living import SECONDS
 from living import settle
@@ -459,7 +460,8 @@ def _fill(app, count):
     with site.store._index.write() as writing:
         for n in range(1, count):
             copy = replace(page, key=f"/{n}", file=f"{n}/index.html")
-            writing.put(copy, copy.to_json(), [])
+            record = copy.to_json()
+            writing.put(copy, record, seal(record), set(), None)
 
 
 def _times_of_revoking(make_app, counts):
