@@ -231,6 +231,21 @@ def publish_and_die(make_app: Start, get: Start, folder: Path, step: int) -> Cal
     return work
 
 
+def linked_alike() -> Callable[[str, str], object]:
+    """Return what copies files of one folder: those that were one file are one again."""
+    copies: dict[tuple[int, int], str] = {}
+
+    def copy(source: str, target: str) -> None:
+        about = Path(source).stat()
+        first = copies.setdefault((about.st_dev, about.st_ino), target)
+        if first == target:
+            shutil.copy2(source, target)
+        else:
+            Path(target).hardlink_to(first)
+
+    return copy
+
+
 def die_at_every_step(
     folder: Path, make_app: Start, restart: Callable[[], Flask], get: Start, stride: int
 ) -> int:
@@ -246,7 +261,7 @@ def die_at_every_step(
     root.rename(before)
     for step in itertools.count(random.randint(1, stride), stride):
         shutil.rmtree(root, ignore_errors=True)
-        shutil.copytree(before, root)
+        shutil.copytree(before, root, copy_function=linked_alike())
         ended = in_a_child(publish_and_die(make_app, get, folder, step))
         versions = check_store(restart(), get)
         check_tree(root / "public")

@@ -645,6 +645,24 @@ def test_a_body_that_gets_its_page_while_a_sweep_looks_is_kept(
     sweeper.close()
 
 
+def test_a_sweep_sets_the_tree_that_dead_writers_left_behind_their_rows(
+    store: FileStore, root: Path
+) -> None:
+    keys = ["/a", "/b", "/c"]
+    for key in keys:
+        store.put(*make_page(key, b"old " + key.encode(), gzip=b"older " + key.encode()))
+    store._settling.settle = lambda puts, known: None  # type: ignore[method-assign]
+    new = {key: make_page(key, b"new " + key.encode(), gzip=None) for key in keys[:2]}
+    assert store.put_all(list(new.values())) == [None, None]
+    assert tree_of(root)["a/index.html"] == b"old /a"
+    sweeper = late(store, 61)
+    sweeper.sweep()
+    kept = make_page("/c", b"old /c", gzip=b"older /c")
+    assert tree_of(root) == {**named(*new["/a"]), **named(*new["/b"]), **named(*kept)}
+    assert len(blobs_of(root)) == 4
+    sweeper.close()
+
+
 def test_a_sweep_removes_what_dead_writers_left_and_nothing_of_the_living(
     store: FileStore, root: Path
 ) -> None:

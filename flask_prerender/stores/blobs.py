@@ -117,19 +117,27 @@ class Blobs:
                 if _SHARD.match(entry.name) and entry.is_dir(follow_symlinks=False):
                     yield entry.name
 
-    def unnamed(self, shard: str, named: set[str], before: float) -> list[str]:
-        """Return the digests of blobs that are not in `named` and last changed before a time."""
-        loose = []
+    def unnamed(
+        self, shard: str, named: set[str], before: float
+    ) -> tuple[list[str], set[tuple[int, int]]]:
+        """Return the digests of blobs that are not in `named` and last changed before a time, and
+        the device and inode of those that the tree links to.
+
+        What the tree links to is not returned as a digest: it takes no room of its own, and tells
+        whose link it is.
+        """
+        loose, linked = [], set()
         with suppress(FileNotFoundError), os.scandir(self._blobs / shard) as found:
             for entry in found:
                 if entry.name in named or not _DIGEST.match(entry.name):
                     continue
                 with suppress(FileNotFoundError):
-                    # What the tree links to takes no room of its own, and tells whose link it is.
                     about = entry.stat(follow_symlinks=False)
-                    if about.st_ctime < before and about.st_nlink == 1:
+                    if about.st_nlink > 1:
+                        linked.add((about.st_dev, about.st_ino))
+                    elif about.st_ctime < before:
                         loose.append(entry.name)
-        return loose
+        return loose, linked
 
     def remove(self, digests: Iterable[str]) -> None:
         for digest in digests:

@@ -30,12 +30,12 @@ from .index import Entry
 from .index import Index
 from .index import Writing
 from .put import Put
+from .settling import Settling
 from .tree import Tree
 
 log = logging.getLogger(__name__)
 
 _BATCH = 100
-_QUIET_SECONDS = 60.0
 _GRACE_SECONDS = 60.0
 _LET_GO = 20
 
@@ -63,9 +63,9 @@ class FileStore:
         self._index = Index(self.root, durable=durability == "full")
         self._blobs = Blobs(self.root, durable=durability == "full")
         self._tree = Tree(self.root, self._blobs.tmp, self._blobs.path)
+        self._settling = Settling(self._index, self._tree, self._blobs.path, clock)
         #: Bodies that pages had until lately, and until when.
         self._loose: deque[tuple[float, str]] = deque()
-        self._complained_at, self._left_out = float("-inf"), 0
 
     def get(self, key: str) -> Page | None:
         return self._index.get(key)
@@ -100,7 +100,7 @@ class FileStore:
         except StoreError as error:
             for put in wanted:
                 put.error = put.error or error
-        self._settle([put for put in wanted if put.error is None], known)
+        self._settling.settle([put for put in wanted if put.error is None], known)
         return [put.error for put in puts]
 
     def _write_bodies(self, put: Put) -> None:
@@ -122,16 +122,6 @@ class FileStore:
             put.fail(error, self.root)
             return
         put.loose = writing.put(put.page, put.record, put.seal, put.held, former)
-
-    def _complain(self, key: str, trouble: str) -> None:
-        """Log one line a minute: a full disk has the same to say of every page."""
-        now = self._clock()
-        if 0 <= now - self._complained_at < _QUIET_SECONDS:
-            self._left_out += 1
-            return
-        more = f" (and {self._left_out} more like it)" if self._left_out else ""
-        self._complained_at, self._left_out = now, 0
-        log.warning("The public tree lacks %s: %s%s", key, trouble, more)
 
     def _admit(self, writing: Writing, put: Put) -> Entry | None:
         """Return the page's former entry; its file is removed if the page has another one now."""
@@ -174,48 +164,6 @@ class FileStore:
             if not writing.names(digest):
                 self._blobs.remove([digest])
         self._loose.extend((now, digest) for digest in digests)
-
-    def _settle(self, puts: Sequence[Put], known: set[str]) -> None:
-        """Bring the tree in line with rows just committed, and tell what went wrong."""
-        changed = []
-        for put in puts:
-            was_changed, troubles = self._tree.set(put.page.file, put.paths, put.held, known)
-            put.troubles += troubles
-            if was_changed:
-                changed.append(put)
-        try:
-            seals = self._index.seals([put.page.key for put in changed])
-            for put in changed:
-                if seals.get(put.page.key) != put.seal:
-                    put.troubles = self._settle_newer(put.page, put.held)
-        except (StoreError, ValueError) as error:
-            changed[0].troubles.append(str(error))
-        for put in puts:
-            if put.troubles:
-                self._complain(put.page.key, "; ".join(put.troubles))
-
-    def _settle_newer(self, page: Page, held: set[str]) -> list[str]:
-        """Set the tree again when somebody stored or deleted the page while we set it."""
-        troubles = []
-        with self._index.write() as writing:
-            owner = writing.owner(page.file)
-            if owner is None:
-                self._tree.remove(page.file, held)
-            for key in {owner or page.key, page.key}:
-                entry = writing.find(key)
-                if entry is not None:
-                    newer = Page.from_json(entry.record)
-                    ours = entry.held | held if entry.file == page.file else entry.held
-                    troubles += self._tree.set(entry.file, self._paths(newer), ours, set())[1]
-        return troubles
-
-    def _paths(self, page: Page) -> dict[str, str]:
-        """Return the blobs of the encodings that the tree has names for."""
-        return {
-            variant.encoding: self._blobs.path(variant.digest)
-            for variant in page.variants
-            if variant.encoding in SUFFIXES
-        }
 
     def delete(self, keys: Iterable[str]) -> int:
         removed, rest = 0, iter(keys)
@@ -281,11 +229,20 @@ class FileStore:
         now = self._clock()
         with failures("sweep", self.root):
             self._blobs.sweep_parts(now, grace)
-            for shard in self._blobs.shards():
-                loose = self._blobs.unnamed(shard, self._index.named(shard), now - grace)
-                if loose:
-                    with self._index.write() as writing:
-                        self._blobs.remove(name for name in loose if not writing.names(name))
+            if linked := self._sweep_blobs(now - grace):
+                self._settling.settle_behind(linked)
+                self._sweep_blobs(now - grace)
+
+    def _sweep_blobs(self, before: float) -> set[tuple[int, int]]:
+        """Remove bodies that no page names, and return those that the tree still links to."""
+        kept = set()
+        for shard in self._blobs.shards():
+            loose, linked = self._blobs.unnamed(shard, self._index.named(shard), before)
+            kept |= linked
+            if loose:
+                with self._index.write() as writing:
+                    self._blobs.remove(name for name in loose if not writing.names(name))
+        return kept
 
     def reopen(self) -> None:
         self.close()

@@ -109,6 +109,16 @@ class Tree:
                 Path(parent).rmdir()
                 parent = parent.rpartition("/")[0]
 
+    def has_one_of(self, file: str, inodes: Collection[tuple[int, int]]) -> bool:
+        """Return whether one of a page's places is one of these files."""
+        parent = self._parent(file, set())
+        for encoding in SUFFIXES if parent is not None else ():
+            with suppress(FileNotFoundError):
+                found = os.lstat(_place(str(parent), file, encoding))
+                if (found.st_dev, found.st_ino) in inodes:
+                    return True
+        return False
+
     def _parent(self, file: str, known: Known) -> str | None:
         return find_directory(self._root, "public", *file.split("/")[:-1], known=known)
 
