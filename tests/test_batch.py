@@ -153,7 +153,10 @@ def test_a_build_that_stops_at_the_first_failure_stores_each_page_at_once(
     assert site.store.sizes == [1] * 10
 
 
-def test_what_was_rendered_when_a_build_is_closed_is_stored(make_app: MakeApp) -> None:
+def test_what_was_rendered_when_a_build_is_closed_is_stored(
+    make_app: MakeApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batches, "_SECONDS", 60.0)  # a full batch, however slow the machine is
     closing, rendered = threading.Event(), []
 
     def view(number: int) -> str:
