@@ -29,6 +29,9 @@ from .page import split_key
 
 VERSION = 1
 
+#: Made once: json.dumps would make one for each page.
+_ENCODER = json.JSONEncoder(ensure_ascii=False)
+
 log = logging.getLogger("flask_prerender")
 
 
@@ -225,7 +228,7 @@ def _iso(moment: float) -> str:
 
 
 def _json(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False)
+    return _ENCODER.encode(value)
 
 
 @contextmanager

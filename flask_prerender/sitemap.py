@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from datetime import datetime
 from datetime import UTC
+from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from urllib.parse import urlsplit
 from xml.sax.saxutils import escape
@@ -26,10 +28,14 @@ log = logging.getLogger("flask_prerender")
 MARKER = "<!-- flask-prerender -->"
 
 _HTML = frozenset({"text/html", "application/xhtml+xml"})
+#: What nearly every page has.
+_USUAL_TYPE = ("Content-Type", "text/html; charset=utf-8")
 _FREQUENCIES = frozenset({"always", "hourly", "daily", "weekly", "monthly", "yearly", "never"})
 _SCHEMA = "http://www.sitemaps.org/schemas/sitemap/0.9"
 _HEAD = f'<?xml version="1.0" encoding="UTF-8"?>\n{MARKER}\n<{{0}} xmlns="{_SCHEMA}">\n'
 _FOOT = "</{0}>\n"
+#: So many lines are encoded at a time.
+_TOGETHER = 500
 
 
 def write(
@@ -47,7 +53,7 @@ def write(
     :param base_url: without a slash at its end; it may have the path the app is mounted at.
     :raises StoreError: a file cannot be written. The sitemap before it still stands.
     """
-    entries = (_entry(page, base_url) for page in pages if is_listed(page))
+    entries = _entries(pages, base_url)
     temporaries: list[Path] = []
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -68,26 +74,51 @@ def is_listed(page: Page) -> bool:
     # Of the variants of a URL, the first one is listed.
     variant = next(variants_of(page.options.get("vary", ())))
     allowed = page.options.get("sitemap") is not False and variant == page.key.partition("#")[2]
-    return allowed and page.status == 200 and page.mimetype in _HTML
+    is_html = _USUAL_TYPE in page.headers or page.mimetype in _HTML
+    return allowed and page.status == 200 and is_html
+
+
+def _entries(pages: Iterable[Page], base_url: str) -> Iterator[str]:
+    """Yield an entry for each page that is listed."""
+    base = _xml(base_url)
+    for page in pages:
+        key, options = page.key, page.options
+        if (
+            "?" in key or "#" in key or "&" in key or "'" in key or key[:2] == "//"
+            or options.get("vary") or options.get("sitemap") is not None
+        ):  # fmt: skip
+            if is_listed(page):
+                yield _entry(page, base_url)
+        # A sitemap may have a million of these, so nothing is done for them that can be left out.
+        elif page.status == 200 and (_USUAL_TYPE in page.headers or page.mimetype in _HTML):
+            changed = page.changed_at if page.last_modified is None else page.last_modified
+            moment = _iso(int(changed))
+            yield f"<url><loc>{base}{key}</loc><lastmod>{moment}</lastmod></url>\n"
+
+
+@lru_cache(1024)
+def _iso(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
 
 
 def _parts(entries: Iterator[str], limit: int, max_bytes: int) -> Iterator[Iterator[str]]:
     """Split the entries into files, each to be used up before the next is asked for."""
     room = max_bytes - len(_HEAD.format("urlset")) - len(_FOOT.format("urlset"))
-    waiting = [next(entries, "")]
+    left_over = [next(entries, "")]
 
     def part() -> Iterator[str]:
-        count = size = 0
-        while entry := waiting[0]:
-            size += len(entry.encode())
-            if count and (count >= limit or size > room):
+        first = left_over.pop()
+        yield first
+        size, left = len(first.encode()), limit - 1
+        for entry in entries:
+            size += len(entry) if entry.isascii() else len(entry.encode())
+            if not left or size > room:
+                left_over.append(entry)
                 return
+            left -= 1
             yield entry
-            count += 1
-            waiting[0] = next(entries, "")
 
-    yield part()
-    while waiting[0]:
+    while left_over:
         yield part()
 
 
@@ -127,16 +158,18 @@ def _is_foreign(path: Path) -> bool:
 def _write(directory: Path, root: str, lines: Iterable[str], temporaries: list[Path]) -> None:
     temporary = part_name(directory)
     temporaries.append(temporary)
-    with temporary.open("x", encoding="utf-8", newline="\n") as file:
-        file.write(_HEAD.format(root))
-        file.writelines(lines)
-        file.write(_FOOT.format(root))
+    rest = iter(lines)
+    with temporary.open("xb") as file:
+        file.write(_HEAD.format(root).encode())
+        while some := "".join(islice(rest, _TOGETHER)):
+            file.write(some.encode())
+        file.write(_FOOT.format(root).encode())
 
 
 def _entry(page: Page, base_url: str) -> str:
     changed = page.changed_at if page.last_modified is None else page.last_modified
-    moment = datetime.fromtimestamp(changed, UTC).isoformat(timespec="seconds")
-    fields = f"<loc>{_xml(_location(page.key, base_url))}</loc><lastmod>{moment}</lastmod>"
+    fields = f"<loc>{_xml(_location(page.key, base_url))}</loc>"
+    fields += f"<lastmod>{_iso(int(changed))}</lastmod>"
     return f"<url>{fields}{_hints(page)}</url>\n"
 
 

@@ -274,3 +274,17 @@ def test_any_page_makes_a_well_formed_sitemap_with_its_url(
     directory = tmp_path_factory.getbasetemp() / "any-page"
     write(directory, page(key or "/"), base_url=f"https://e.com{mount}")
     assert locations(directory / "sitemap.xml") == [f"https://e.com{mount}{key or '/'}"]
+
+
+@pytest.mark.parametrize(
+    "key", ["/a", "/b/", "//c.example/", "/d?q=1", "/e&f", "/it's", "/g%26", "/h#v"]
+)
+def test_pages_with_wishes_and_pages_without_are_written_alike(tmp_path: Path, key: str) -> None:
+    base = "https://example.com/it's & that"
+    write(tmp_path / "plain", page(key), base_url=base)
+    write(tmp_path / "wishing", page(key, options={"sitemap": {}}), base_url=base)
+    plain, wishing = (
+        (tmp_path / name / "sitemap.xml").read_text() for name in ("plain", "wishing")
+    )
+    assert plain == wishing
+    assert ("<url>" in plain) == ("#" not in key)
