@@ -7,8 +7,10 @@ import re
 import sys
 import zlib
 from collections.abc import Iterable
+from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
+from typing import NamedTuple
 from typing import Protocol
 
 from .page import IDENTITY
@@ -162,6 +164,28 @@ def decompress(encoding: str, packed: bytes) -> bytes:
         raise ValueError(f"{encoding!r} cannot be unpacked")
     body: bytes = library.decompress(packed)
     return body
+
+
+class Packer(NamedTuple):
+    """What packs the pages of builds, or those that are made for visitors."""
+
+    compressors: tuple[Compressor, ...]
+    #: What a page says it was packed by.
+    signature: str
+    #: Whoever packed a page may have been one of these, for its variants to stay.
+    accepted: frozenset[str]
+
+
+def packers(usual: Sequence[Compressor], of_builds: Sequence[Compressor]) -> tuple[Packer, Packer]:
+    """Return what packs pages for visitors, and what packs those of builds.
+
+    What a build packed small stays while the body does, whoever makes the page again.
+    """
+    fast, small = signature(usual), signature(of_builds)
+    return (
+        Packer(tuple(usual), fast, frozenset({fast, small})),
+        Packer(tuple(of_builds), small, frozenset({small})),
+    )
 
 
 def usable(compressors: Iterable[Compressor]) -> tuple[Compressor, ...]:

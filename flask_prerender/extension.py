@@ -34,7 +34,7 @@ from .marks import mark
 from .marks import Marker
 from .marks import MarkOptions
 from .options import check_options
-from .parts import chosen_compressors
+from .parts import chosen_packers
 from .parts import local_coordination
 from .parts import store_opener
 from .parts import StoreChoice
@@ -133,7 +133,7 @@ class Prerender:
             routes,
             open_store=store_opener(self._store, settings),
             coordination=self._coordination,
-            compressors=chosen_compressors(self._compressors, settings),
+            packers=chosen_packers(self._compressors, settings),
             clock=self._clock,
         )
         app.extensions["prerender"] = site

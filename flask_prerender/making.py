@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from .budgets import check_size
 from .compress import compress
+from .compress import Packer
 from .errors import BlobMissingError
 from .errors import StoreError
 from .freshness import Terms
@@ -64,9 +65,14 @@ def make(site: Site, judged: Judged, previous: Page | None) -> Made:
     page = _page(site, judged, previous)
     if previous is not None and previous.identity == page.identity:
         same = previous.headers == page.headers and previous.status == page.status
-        if previous.compressors == page.compressors:
+        if previous.compressors in _packer(site, judged).accepted:
             generated_at = previous.generated_at if same else page.generated_at
-            known = replace(page, variants=previous.variants, generated_at=generated_at)
+            known = replace(
+                page,
+                variants=previous.variants,
+                compressors=previous.compressors,
+                generated_at=generated_at,
+            )
             check_size(site, judged.target.mark, known)
             with suppress(BlobMissingError):
                 bodies = _checked_bodies(site, known, judged.done.body) if judged.build else {}
@@ -78,11 +84,17 @@ def make(site: Site, judged: Judged, previous: Page | None) -> Made:
 def packed(site: Site, judged: Judged, page: Page) -> Made:
     """Return a page with new bodies."""
     body = judged.done.body
-    small = compress(body, page.mimetype, site.compressors, site.settings.compress_min_bytes)
+    packer = _packer(site, judged)
+    small = compress(body, page.mimetype, packer.compressors, site.settings.compress_min_bytes)
     _look_for_localhost(site, page.key, body)
-    page = replace(page, variants=(page.identity, *_variants(small))) if small else page
+    variants = (page.identity, *_variants(small))
+    page = replace(page, variants=variants, compressors=packer.signature)
     check_size(site, judged.target.mark, page)
     return Made(judged, page, {IDENTITY: body} | small)
+
+
+def _packer(site: Site, judged: Judged) -> Packer:
+    return site.build_packer if judged.origin == "build" else site.packer
 
 
 def _checked_bodies(site: Site, page: Page, body: bytes) -> dict[str, bytes]:
@@ -174,7 +186,6 @@ def _page(site: Site, judged: Judged, previous: Page | None) -> Page:
         revalidate=revalidate,
         expire=expire,
         last_modified=target.last_modified,
-        compressors=site.compressed_by,
         options=target.mark.options(),
         templates=tuple(sorted(done.templates)),
         terms=done.terms.to_dict() if isinstance(done.terms, Terms) else None,

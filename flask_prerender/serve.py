@@ -50,7 +50,7 @@ class Server:
     def __init__(self, site: Site) -> None:
         self.site = site
         settings = site.settings
-        more = tuple(c.encoding for c in site.compressors if c.encoding not in ENCODINGS)
+        more = tuple(c.encoding for c in site.packer.compressors if c.encoding not in ENCODINGS)
         self.encodings = Encodings((*more, *ENCODINGS), settings.encoding_preference)
         self.crawlers = Crawlers(settings.bots)
 

@@ -107,6 +107,11 @@ class Settings:
         "Compressed variants stored beside each page: codec to level, such as {'gzip': 9, 'br': 5}. "
         "True: {'gzip': 6, 'br': 5, 'zstd': 3}, as far as the libraries are installed. False: none.",
     )  # fmt: skip
+    compress_build: dict[str, int] = _setting(
+        {}, checks.levels,
+        "What a build packs otherwise, codec to level: {'br': 11} makes its Brotli variants smaller, "
+        "at forty times the cost. Pages made new in between have the levels of PRERENDER_COMPRESS.",
+    )  # fmt: skip
     compress_min_bytes: int = _setting(
         1024, checks.number(0, whole=True), "Pages smaller than this are not compressed.",
     )  # fmt: skip

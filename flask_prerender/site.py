@@ -9,7 +9,6 @@ import typing as t
 import weakref
 from collections.abc import Callable
 from collections.abc import Iterator
-from collections.abc import Sequence
 from contextlib import contextmanager
 from contextlib import suppress
 from functools import cached_property
@@ -21,8 +20,7 @@ from flask import Flask
 from .address import base_url
 from .address import render_environ
 from .complaints import Complaints
-from .compress import Compressor
-from .compress import signature
+from .compress import Packer
 from .coordination.base import Coordination
 from .errors import ConfigError
 from .errors import PrerenderError
@@ -72,11 +70,11 @@ class Site:
         *,
         open_store: OpenStore,
         coordination: Callable[[Path], Coordination],
-        compressors: Sequence[Compressor],
+        packers: tuple[Packer, Packer],
         clock: Clock,
     ) -> None:
         self.app, self.settings, self.routes = app, settings, routes
-        self.compressors, self.compressed_by = tuple(compressors), signature(compressors)
+        self.packer, self.build_packer = packers
         self.clock, self.complain = clock, Complaints(clock)
         self.base_url, self.script_name = base_url(app, settings)
         self.render_environ = render_environ(self.base_url, self.script_name, settings)

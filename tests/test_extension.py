@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -187,10 +188,11 @@ def test_compressors_may_be_given_or_switched_off(make_app: MakeApp) -> None:
 
 
 def test_levels_beside_compressors_of_ones_own_are_an_error(make_app: MakeApp) -> None:
-    with pytest.raises(
-        ConfigError, match=r"PRERENDER_COMPRESS is \{'gzip': 9\}, but Prerender\(com"
-    ):
-        make_app({"PRERENDER_COMPRESS": {"gzip": 9}}, compressors=[])
+    for name in ("PRERENDER_COMPRESS", "PRERENDER_COMPRESS_BUILD"):
+        with pytest.raises(ConfigError) as caught:
+            make_app({name: {"gzip": 9}}, compressors=[])
+        said = f"{name} is {{'gzip': 9}}, but Prerender(compressors=...) names compressors"
+        assert str(caught.value).startswith(said)
 
 
 def test_a_codec_without_its_library_is_an_error_that_names_the_extra(
@@ -198,9 +200,10 @@ def test_a_codec_without_its_library_is_an_error_that_names_the_extra(
 ) -> None:
     for name in ("brotli", "backports.zstd", "compression.zstd"):
         monkeypatch.setitem(sys.modules, name, None)
-    for codec in ("br", "zstd"):
+    for codec, name in product(("br", "zstd"), ("COMPRESS", "COMPRESS_BUILD")):
         with pytest.raises(ConfigError) as caught:
-            make_app({"PRERENDER_COMPRESS": {"gzip": 6, codec: 3}})
+            make_app({f"PRERENDER_{name}": {"gzip": 6, codec: 3}})
+        assert str(caught.value).startswith(f"PRERENDER_{name} is ")
         assert f"the library of {codec!r} is not installed" in str(caught.value)
         assert 'pip install "Flask-Prerender[compress]"' in str(caught.value)
 
