@@ -15,7 +15,7 @@ help:
 	@echo "make demo    build the example site and serve it at http://127.0.0.1:$(PORT)/"
 	@echo "make test    run every check and test"
 	@echo "make proofs  run the tests that take minutes"
-	@echo "make bench   run the benchmarks"
+	@echo "make bench   run the benchmarks (BENCH=--help lists their options)"
 	@echo "make docs    build the documentation into docs/_build/html"
 	@echo "make clean   remove what these commands made"
 
@@ -54,7 +54,7 @@ proofs: $(VENV)/.stamp-dev
 	$(BIN)/python -m pytest -m long
 
 bench: $(VENV)/.stamp-bench
-	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks $(BENCH)
 
 docs: $(VENV)/.stamp-docs
 	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import json
-import resource
+import inspect
+import os
 import statistics
-import subprocess
-import sys
 import time
 import warnings
 from collections.abc import Callable
+from collections.abc import Mapping
+from dataclasses import dataclass
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
@@ -20,45 +21,104 @@ from flask_prerender import generate
 from flask_prerender import mark
 from flask_prerender import Prerender
 
+from . import child
+from .serving import ask
 from .site import create_app
 from .site import FAMILIES
-from .site import PAGE
 from .site import urls
+from .timing import difference
 from .timing import ratio
 from .timing import table
 from .timing import turns
 
 BASE = "Frozen-Flask"
+UNLOGGED = "Frozen-Flask, log_url_for=False"
+RENDERED = "The app called for each page, nothing written"
+ONE = "Flask-Prerender, not compressed"
+TWO = "Flask-Prerender, 2 processes, not compressed"
+ONE_PACKED = "Flask-Prerender, gzip and br"
+TWO_PACKED = "Flask-Prerender, 2 processes, gzip and br"
+AGAIN = "Flask-Prerender, not compressed, nothing changed"
+SMALL_AGAIN = "Flask-Prerender, br 11, nothing changed"
+WAITING = "Views that wait 5 ms: "
+WAITING_BASE = f"{WAITING}Frozen-Flask, log_url_for=False"
+WAITING_8 = f"{WAITING}Flask-Prerender, 8 threads"
+WAITING_32 = f"{WAITING}Flask-Prerender, 32 threads"
 
 #: Writes a site of so many birds to a directory, and returns how many pages it wrote.
 Run = Callable[[], int]
+_PLAIN: dict[str, Any] = {"PRERENDER_COMPRESS": False}
+_PACKED = {"PRERENDER_COMPRESS": {"gzip": 6, "br": 5}}
+_SMALL = {**_PACKED, "PRERENDER_COMPRESS_BUILD": {"br": 11}}
 
 
-def _frozen(directory: Path, pages: int, **options: Any) -> tuple[Flask, Run]:
-    from flask_frozen import Freezer
+@dataclass
+class Case:
+    """A build: how it is made ready, how long views wait, and against which build it is held."""
 
-    app = create_app(pages, FREEZER_DESTINATION=str(directory))
-    freezer = Freezer(app, **options)
-
-    @freezer.register_generator
-    def bird() -> Any:
-        for number in range(1, pages + 1):
-            yield {"number": number}
-
-    @freezer.register_generator
-    def section() -> Any:
-        for family in FAMILIES:
-            yield {"family": family}
-
-    return app, lambda: len(freezer.freeze())
+    prepare: Callable[[Path, int, float], tuple[Flask, Run]]
+    wait: float = 0.0
+    base: str = BASE
 
 
-def _frozen_unlogged(directory: Path, pages: int) -> tuple[Flask, Run]:
-    return _frozen(directory, pages, log_url_for=False)
+@dataclass
+class Ours:
+    """A build of ours."""
+
+    config: Mapping[str, Any] = field(default_factory=lambda: _PLAIN)
+    threads: int = 1
+    processes: int = 1
+    again: bool = False
+
+    def __call__(self, directory: Path, pages: int, wait: float) -> tuple[Flask, Run]:
+        app = self._app(directory, pages, wait)
+        if self.again:
+            self._build(self._app(directory, pages, wait))
+        return app, lambda: self._build(app)
+
+    def _app(self, directory: Path, pages: int, wait: float) -> Flask:
+        config = {"PRERENDER_PATH": str(directory), **self.config}
+        app = create_app(pages, wait, PRERENDER_ENABLED=False, **config)
+        params: dict[str, Any] = {
+            "bird": lambda: ({"number": number} for number in range(1, pages + 1)),
+            "section": [{"family": family} for family in FAMILIES],
+        }
+        for endpoint, view in app.view_functions.items():
+            mark(params=params.get(endpoint))(view)
+        Prerender(app)
+        return app
+
+    def _build(self, app: Flask) -> int:
+        more: dict[str, Any] = {"processes": self.processes} if self.processes > 1 else {}
+        report = generate(app, concurrency=self.threads, **more)
+        assert report.is_good, report.to_dict()
+        return report.total
 
 
-def _loop(directory: Path, pages: int) -> tuple[Flask, Run]:
-    app = create_app(pages)
+def _frozen(**options: Any) -> Callable[[Path, int, float], tuple[Flask, Run]]:
+    def prepare(directory: Path, pages: int, wait: float) -> tuple[Flask, Run]:
+        from flask_frozen import Freezer
+
+        app = create_app(pages, wait, FREEZER_DESTINATION=str(directory))
+        freezer = Freezer(app, **options)
+
+        @freezer.register_generator
+        def bird() -> Any:
+            for number in range(1, pages + 1):
+                yield {"number": number}
+
+        @freezer.register_generator
+        def section() -> Any:
+            for family in FAMILIES:
+                yield {"family": family}
+
+        return app, lambda: len(freezer.freeze())
+
+    return prepare
+
+
+def _loop(directory: Path, pages: int, wait: float) -> tuple[Flask, Run]:
+    app = create_app(pages, wait)
 
     def run() -> int:
         client, all_urls = app.test_client(), urls(pages)
@@ -73,83 +133,86 @@ def _loop(directory: Path, pages: int) -> tuple[Flask, Run]:
     return app, run
 
 
-def _ours(workers: int, compress: bool, again: bool = False) -> Callable[..., tuple[Flask, Run]]:
-    def prepare(directory: Path, pages: int) -> tuple[Flask, Run]:
-        app = _marked(directory, pages, compress)
-        if again:
-            _build(_marked(directory, pages, compress), workers)
-        return app, lambda: _build(app, workers)
+def _rendered(directory: Path, pages: int, wait: float) -> tuple[Flask, Run]:
+    app = create_app(pages, wait)
 
-    return prepare
+    def run() -> int:
+        all_urls = urls(pages)
+        for url in all_urls:
+            ask(app, {"PATH_INFO": url})
+        return len(all_urls)
 
-
-def _marked(directory: Path, pages: int, compress: bool) -> Flask:
-    config = {"PRERENDER_PATH": str(directory), "PRERENDER_COMPRESS": compress}
-    app = create_app(pages, PRERENDER_ENABLED=False, **config)
-    params: dict[str, Any] = {
-        "bird": lambda: ({"number": number} for number in range(1, pages + 1)),
-        "section": [{"family": family} for family in FAMILIES],
-    }
-    for endpoint, view in app.view_functions.items():
-        mark(params=params.get(endpoint))(view)
-    Prerender(app)
-    return app
+    return app, run
 
 
-def _build(app: Flask, workers: int) -> int:
-    report = generate(app, concurrency=workers)
-    assert report.is_good, report.to_dict()
-    return report.total
-
-
-CASES: dict[str, Callable[[Path, int], tuple[Flask, Run]]] = {
-    BASE: _frozen,
-    "Frozen-Flask, log_url_for=False": _frozen_unlogged,
-    "test_client in a loop": _loop,
-    "Flask-Prerender, 1 worker, not compressed": _ours(1, compress=False),
-    "Flask-Prerender, 2 workers, not compressed": _ours(2, compress=False),
-    "Flask-Prerender, 1 worker": _ours(1, compress=True),
-    "Flask-Prerender, 2 workers": _ours(2, compress=True),
-    "Flask-Prerender, 1 worker, nothing changed": _ours(1, compress=True, again=True),
+CASES: dict[str, Case] = {
+    BASE: Case(_frozen()),
+    UNLOGGED: Case(_frozen(log_url_for=False)),
+    "test_client in a loop": Case(_loop),
+    RENDERED: Case(_rendered),
+    ONE: Case(Ours()),
+    TWO: Case(Ours(processes=2)),
+    ONE_PACKED: Case(Ours(_PACKED)),
+    TWO_PACKED: Case(Ours(_PACKED, processes=2)),
+    "Flask-Prerender, 2 threads, gzip and br": Case(Ours(_PACKED, threads=2)),
+    "Flask-Prerender, 2 threads, br 11": Case(Ours(_SMALL, threads=2)),
+    AGAIN: Case(Ours(again=True)),
+    SMALL_AGAIN: Case(Ours(_SMALL, threads=2, again=True)),
+    WAITING_BASE: Case(_frozen(log_url_for=False), 0.005, WAITING_BASE),
+    WAITING_8: Case(Ours(threads=8), 0.005, WAITING_BASE),
+    WAITING_32: Case(Ours(threads=32), 0.005, WAITING_BASE),
 }
+
+
+def missing() -> dict[str, str]:
+    """Return the cases that cannot be measured here, each with the reason."""
+    if "processes" in inspect.signature(generate).parameters:
+        return {}
+    return dict.fromkeys((TWO, TWO_PACKED), "this version builds in one process only")
 
 
 def measure(directory: Path, rounds: int, pages: int) -> dict[str, Any]:
     """Run every case in turn, and return facts by case."""
-    runs: dict[str, list[dict[str, float]]] = {name: [] for name in CASES}
-    for number, name in enumerate(turns(list(CASES), rounds)):
+    names = [name for name in CASES if name not in missing()]
+    runs: dict[str, list[dict[str, float]]] = {name: [] for name in names}
+    for number, name in enumerate(turns(names, rounds)):
         # Nothing is deleted before the end: a file system may be slow for minutes afterwards.
-        runs[name].append(_in_new_process(name, directory / str(number), pages))
-    return {name: _facts(found, runs[BASE]) for name, found in runs.items()}
+        runs[name].append(child.run("building", name, directory / str(number), pages))
+    rendered = _each(runs[RENDERED], "cpu")
+    return {name: _facts(found, runs[CASES[name].base], rendered) for name, found in runs.items()}
 
 
-def _facts(found: list[dict[str, float]], base: list[dict[str, float]]) -> dict[str, Any]:
-    def each(name: str, of: list[dict[str, float]]) -> list[float]:
-        return [one[name] / one["pages"] for one in of]
+def _each(found: list[dict[str, float]], fact: str) -> list[float]:
+    return [one[fact] / one["pages"] for one in found]
 
+
+def _facts(
+    found: list[dict[str, float]], base: list[dict[str, float]], rendered: list[float]
+) -> dict[str, Any]:
     return {
         "pages": found[0]["pages"],
-        "wall": statistics.median(each("wall", found)),
-        "cpu": statistics.median(each("cpu", found)),
-        "speed": ratio(each("wall", base), each("wall", found)),
-        "cpu_ratio": ratio(each("cpu", found), each("cpu", base)),
+        "wall": statistics.median(_each(found, "wall")),
+        "cpu": statistics.median(_each(found, "cpu")),
+        "speed": ratio(_each(base, "wall"), _each(found, "wall")),
+        "cpu_ratio": ratio(_each(found, "cpu"), _each(base, "cpu")),
+        "over_rendering": difference(_each(found, "cpu"), rendered),
         "megabytes": statistics.median(one["megabytes"] for one in found),
+        "rewritten": max(one["rewritten"] for one in found),
         "rounds": found,
     }
 
 
-def _in_new_process(name: str, directory: Path, pages: int) -> dict[str, float]:
-    command = [sys.executable, "-m", "benchmarks.building", name, str(directory), str(pages)]
-    root = Path(__file__).resolve().parent.parent
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise RuntimeError(f"{name} failed:\n{done.stderr}")
-    facts: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    return facts
-
-
-def show(facts: dict[str, Any]) -> str:
-    head = ("a build", "pages", "pages/s", "CPU us/page", "speed x", "CPU x", "+MB")
+def show(facts: Mapping[str, Any]) -> str:
+    head = (
+        "a build",
+        "pages",
+        "pages/s",
+        "CPU us/page",
+        "speed x",
+        "CPU x",
+        "+MB",
+        "files written",
+    )
     rows = [
         (
             name,
@@ -159,22 +222,26 @@ def show(facts: dict[str, Any]) -> str:
             f"{fact['speed']:.2f}",
             f"{fact['cpu_ratio']:.2f}",
             f"{fact['megabytes']:.0f}",
+            f"{fact['rewritten']:.0f}",
         )
         for name, fact in facts.items()
     ]
     return table(head, rows)
 
 
-def _peak() -> float:
-    """Return the most memory this process had, in megabytes.
+def _files(directory: Path) -> set[tuple[str, int, int]]:
+    """Return name, inode and time of every file that a web server would send."""
+    public = directory / "public"
+    return {
+        (str(file), file.stat().st_ino, file.stat().st_mtime_ns)
+        for file in (public if public.exists() else directory).rglob("*")
+        if file.is_file()
+    }
 
-    Linux lets a process inherit the ``ru_maxrss`` of the one that started it, but not this.
-    """
-    status = Path("/proc/self/status")
-    if status.exists():
-        lines = status.read_text().splitlines()
-        return next(float(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+def _cpu() -> float:
+    """Return the processor seconds of this process and of those it waited for."""
+    return sum(os.times()[:4])
 
 
 def main() -> None:
@@ -184,18 +251,21 @@ def main() -> None:
     parser.add_argument("pages", type=int)
     args = parser.parse_args()
     warnings.simplefilter("ignore")
-    app, run = CASES[args.case](args.directory, args.pages)
-    assert app.test_client().get(PAGE).status_code == 200  # templates are compiled by now
-    memory = _peak()
-    cpu, started = time.process_time(), time.perf_counter()
+    case = CASES[args.case]
+    app, run = case.prepare(args.directory, args.pages, case.wait)
+    assert ask(app, {})[0].status.startswith("200")  # templates are compiled by now
+    memory, before = child.peak(), _files(args.directory)
+    cpu, started = _cpu(), time.perf_counter()
     pages = run()
-    facts = {
-        "pages": pages,
-        "wall": time.perf_counter() - started,
-        "cpu": time.process_time() - cpu,
-        "megabytes": _peak() - memory,
-    }
-    print(json.dumps(facts))
+    child.tell(
+        {
+            "pages": pages,
+            "wall": time.perf_counter() - started,
+            "cpu": _cpu() - cpu,
+            "megabytes": child.peak() - memory,
+            "rewritten": len(_files(args.directory) - before),
+        }
+    )
 
 
 if __name__ == "__main__":

@@ -1,35 +1,32 @@
-"""One request, in process: what a call of the WSGI app costs. No server, no network."""
+"""One request, in process: what a call of a WSGI app costs. No server, no network."""
 
 from __future__ import annotations
 
-import gzip
 import io
+import shutil
 import statistics
+import subprocess
+import tempfile
+import time
 from collections.abc import Callable
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
-from flask import Flask
-from flask import request
-from flask import Response
-from flask import send_file
-from flask_caching import Cache
-
-from flask_prerender import generate
-from flask_prerender import mark
-from flask_prerender import Prerender
-
-from .site import create_app
-from .site import NUMBER
+from . import apps
+from .apps import WSGIApp
 from .site import PAGE
+from .site import page
 from .timing import in_turn
 from .timing import ratio
 from .timing import table
+from .timing import Timed
 
-BASE = "Flask, constant view"
-_PAGES = 1000
+BASE = apps.CONSTANT
 _BROWSER = {
     "SERVER_NAME": "127.0.0.1",
     "SERVER_PORT": "8000",
@@ -50,21 +47,34 @@ _BROWSER = {
     "wsgi.multiprocess": True,
     "wsgi.run_once": False,
 }
-_ENCODINGS = "gzip, deflate, br, zstd"
+_PACKED = {"HTTP_ACCEPT_ENCODING": "gzip, deflate, br, zstd"}
+
+#: Apps that are asked for the page, and those that are asked for a variant and a 304 as well.
+_PLAIN = (
+    apps.RAW, apps.CONSTANT, apps.TEMPLATES, apps.SIMPLE, apps.FILES, apps.REDIS, apps.SEND_FILE,
+    apps.LASTING, apps.HOOK_DISK, apps.LANE_DISK, apps.BESIDE_HOOK, apps.BESIDE_LANE,
+)  # fmt: skip
+_FORMS = (apps.LOOKUP, apps.WHITENOISE, apps.NAIVE, apps.HOOK, apps.LANE)
+#: As in the table.
+ORDER = (
+    apps.RAW, apps.LOOKUP, apps.LANE, apps.LANE_DISK, apps.WHITENOISE, apps.HOOK, apps.LASTING,
+    apps.HOOK_DISK, apps.CONSTANT, apps.BESIDE_HOOK, apps.BESIDE_LANE, apps.NAIVE, apps.SEND_FILE,
+    apps.SIMPLE, apps.FILES, apps.REDIS, apps.TEMPLATES,
+)  # fmt: skip
 
 
 @dataclass
 class Case:
     """What is called, and what its answer must be."""
 
-    app: Flask
+    app: WSGIApp
     headers: dict[str, str]
     status: int = 200
     encoding: str | None = None
 
 
 class _Started:
-    """The ``start_response`` of one call after another."""
+    """The ``start_response`` of one call."""
 
     status = ""
     headers: list[tuple[str, str]]
@@ -77,25 +87,30 @@ class _Started:
 
 
 def _environ(headers: dict[str, str]) -> dict[str, Any]:
+    """Return what a server gives an app for the page."""
     streams = {"wsgi.input": io.BytesIO(), "wsgi.errors": io.StringIO()}
     return {**_BROWSER, **streams, **headers}
 
 
-def _caller(app: Flask, headers: dict[str, str]) -> Callable[[], None]:
-    """Return one request as a server makes it: a new environ, the body sent and closed."""
-    new, started = _environ(headers).copy, _Started()
+def caller(app: WSGIApp, headers: dict[str, str]) -> Callable[[int], None]:
+    """Return what makes requests as a server does: a new environ, the body sent and closed."""
+    new = _environ(headers).copy
 
-    def call() -> None:
-        body: Any = app(new(), started)
-        for _ in body:
-            pass
-        if hasattr(body, "close"):
-            body.close()
+    def start(status: str, headers: Any, exc_info: Any = None) -> None:
+        pass
+
+    def call(count: int) -> None:
+        for _ in repeat(None, count):
+            body: Any = app(new(), start)
+            for _ in body:
+                pass
+            if hasattr(body, "close"):
+                body.close()
 
     return call
 
 
-def _ask(app: Flask, headers: dict[str, str]) -> tuple[_Started, bytes]:
+def ask(app: WSGIApp, headers: dict[str, str]) -> tuple[_Started, bytes]:
     started = _Started()
     body: Any = app(_environ(headers), started)
     content = b"".join(body)
@@ -104,148 +119,102 @@ def _ask(app: Flask, headers: dict[str, str]) -> tuple[_Started, bytes]:
     return started, content
 
 
-# The others.
+#: Apps that need a package, and its module.
+_NEEDED = {
+    apps.WHITENOISE: ("whitenoise", "whitenoise"),
+    apps.SIMPLE: ("flask-caching", "flask_caching"),
+    apps.FILES: ("flask-caching", "flask_caching"),
+    apps.REDIS: ("redis", "redis"),
+}
 
 
-def _page() -> bytes:
-    return create_app(_PAGES).test_client().get(PAGE).data
+def missing() -> dict[str, str]:
+    """Return the cases that cannot be measured here, each with what would have to be installed."""
+    found = {
+        name: f"no {package}: pip install {package}"
+        for name, (package, module) in _NEEDED.items()
+        if find_spec(module) is None
+    }
+    if apps.REDIS not in found and not shutil.which("redis-server"):
+        found[apps.REDIS] = "no redis-server: apt-get install redis-server"
+    return found
 
 
-def _constant() -> Flask:
-    app, text = create_app(_PAGES), _page().decode()
-    app.view_functions["bird"] = lambda number: text
-    return app
-
-
-def _cached(**config: Any) -> Flask:
-    app = create_app(_PAGES, **config)
-    cache = Cache(app)
-    app.view_functions["bird"] = cache.cached(timeout=3600)(app.view_functions["bird"])
-    return app
-
-
-def _sending(directory: Path) -> Flask:
-    app = create_app(_PAGES)
-    file = directory / "page.html"
-    file.write_bytes(_page())
-
-    @app.before_request
-    def send() -> Response | None:
-        return send_file(file, max_age=0) if request.path == PAGE else None
-
-    return app
-
-
-def _naive() -> Flask:
-    """What one writes in an hour: the page and its variants in a dict, and Werkzeug's own verbs."""
-    body = _page()
-    forms = {"identity": body, "gzip": gzip.compress(body, 6)}
-    try:
-        import brotli
-    except ImportError:
-        pass
-    else:
-        forms["br"] = brotli.compress(body, quality=5)
-    pages = {PAGE: forms}
-    app = create_app(_PAGES)
-
-    @app.before_request
-    def answer() -> Response | None:
-        found = pages.get(request.path)
-        if found is None or request.method not in ("GET", "HEAD"):
-            return None
-        wanted = [coding for coding in ("br", "gzip", "identity") if coding in found]
-        coding = request.accept_encodings.best_match(wanted) or "identity"
-        response = Response(found[coding], mimetype="text/html")
-        if coding != "identity":
-            response.content_encoding = coding
-        response.vary.add("Accept-Encoding")
-        response.cache_control.public = True
-        response.cache_control.max_age = 0
-        response.set_etag(f"{NUMBER}-{coding}")
-        return response.make_conditional(request)
-
-    return app
-
-
-# Ours.
-
-
-def _ours(directory: Path, **config: Any) -> Flask:
-    app = create_app(_PAGES, PRERENDER_PATH=str(directory), PRERENDER_ENABLED=True, **config)
-    mark(params=[{"number": NUMBER}])(app.view_functions["bird"])
-    Prerender(app)
-    report = generate(app)
-    assert report.is_good, report.to_dict()
-    return app
-
-
-def _beside(directory: Path) -> Flask:
-    """The constant view, not marked, in an app that has the extension."""
-    app = _constant()
-    app.config.update(PRERENDER_PATH=str(directory), PRERENDER_ENABLED=True)
-    Prerender(app)
-    return app
+@contextmanager
+def _redis(directory: Path) -> Iterator[None]:
+    """Have a Redis server listen at ``redis.sock`` in a directory."""
+    if apps.REDIS in missing():
+        yield
+        return
+    # The path of a socket has some hundred bytes at most.
+    with tempfile.TemporaryDirectory(prefix="prb-") as short:
+        socket = Path(short) / "redis.sock"
+        command = ["redis-server", "--port", "0", "--unixsocket", str(socket), "--save", ""]
+        server = subprocess.Popen(command, stdout=subprocess.DEVNULL, cwd=short)
+        try:
+            until = time.monotonic() + 10
+            while not socket.exists() and time.monotonic() < until:
+                time.sleep(0.05)
+            (directory / "redis.sock").symlink_to(socket)
+            yield
+        finally:
+            server.terminate()
+            server.wait()
 
 
 def _cases(directory: Path) -> Iterator[tuple[str, Case]]:
-    plain: dict[str, str] = {}
-    packed = {"HTTP_ACCEPT_ENCODING": _ENCODINGS}
-    yield BASE, Case(_constant(), plain)
-    yield "Flask, the page from its templates", Case(create_app(_PAGES), plain)
-    yield "Flask-Caching, SimpleCache", Case(_cached(CACHE_TYPE="SimpleCache"), plain)
-    files = {"CACHE_TYPE": "FileSystemCache", "CACHE_DIR": str(directory / "cachelib")}
-    yield "Flask-Caching, FileSystemCache", Case(_cached(**files), plain)
-    yield "send_file in a hook", Case(_sending(directory), plain)
-    yield from _forms("A hook written by hand", _naive(), packed)
-    yield from _forms("Flask-Prerender", _ours(directory / "memory"), packed)
-    lasting = _ours(directory / "lasting", PRERENDER_REVALIDATE=3600)
-    yield "Flask-Prerender, revalidate=3600", Case(lasting, plain)
-    unkept = _ours(directory / "unkept", PRERENDER_MEMORY_BYTES=0)
-    yield "Flask-Prerender, no memory", Case(unkept, plain)
-    yield "Constant view beside Flask-Prerender", Case(_beside(directory / "beside"), plain)
+    for name in ORDER:
+        if name in missing():
+            continue
+        app = apps.make(name, directory)
+        if name in _PLAIN:
+            yield name, Case(app, {})
+        else:
+            yield from _forms(name, app)
 
 
-def _forms(name: str, app: Flask, packed: dict[str, str]) -> Iterator[tuple[str, Case]]:
+def _forms(name: str, app: WSGIApp) -> Iterator[tuple[str, Case]]:
     """Yield a case for the plain page, one for its smallest variant, and one for a 304."""
-    coding = _ask(app, packed)[0].header("content-encoding")
-    known = {**packed, "HTTP_IF_NONE_MATCH": _ask(app, packed)[0].header("etag") or ""}
+    smallest = ask(app, _PACKED)[0]
+    coding = smallest.header("content-encoding")
+    known = {**_PACKED, "HTTP_IF_NONE_MATCH": smallest.header("etag") or ""}
     yield name, Case(app, {})
-    yield f"{name}, {coding}", Case(app, packed, encoding=coding)
+    yield f"{name}, {coding}", Case(app, _PACKED, encoding=coding)
     yield f"{name}, 304", Case(app, known, status=304)
 
 
-def _check(name: str, case: Case, page: bytes) -> None:
+def _check(name: str, case: Case) -> None:
     """Refuse to time what does not do its work."""
-    for _ in range(2):  # a cache fills at the first
-        started, body = _ask(case.app, case.headers)
+    for _ in range(3):  # a cache fills at the first
+        started, body = ask(case.app, case.headers)
     right = started.status[:3] == str(case.status)
     if case.status == 200:
         right = right and started.header("content-encoding") == case.encoding
-        right = right and (case.encoding is not None or body == page)
+        right = right and (case.encoding is not None or body == page())
     if not right or (case.status == 304 and body):
         raise AssertionError(f"{name}: {started.status}, {started.headers}, {len(body)} bytes")
 
 
 def measure(directory: Path, rounds: int, seconds: float) -> dict[str, Any]:
     """Time every case, and return facts by case."""
-    cases = dict(_cases(directory))
-    page = _page()
-    for name, case in cases.items():
-        _check(name, case, page)
-    calls = {name: _caller(case.app, case.headers) for name, case in cases.items()}
-    timed = in_turn(calls, rounds, seconds)
+    directory.mkdir()
+    with _redis(directory):
+        cases = dict(_cases(directory))
+        for name, case in cases.items():
+            _check(name, case)
+        calls = {name: caller(case.app, case.headers) for name, case in cases.items()}
+        timed = in_turn(calls, rounds, seconds)
+    return {name: _facts(one, timed[BASE]) for name, one in timed.items()}
+
+
+def _facts(one: Timed, base: Timed) -> dict[str, Any]:
     return {
-        name: {
-            "cpu": statistics.median(one.cpu),
-            "p50": one.quantile(0.5),
-            "p99": one.quantile(0.99),
-            "ratio": ratio(one.cpu, timed[BASE].cpu),
-            "calls": len(one.wall),
-            "rounds": one.cpu,
-            "core": statistics.fmean(one.cpu) * len(one.wall) / one.busy,
-        }
-        for name, one in timed.items()
+        "cpu": statistics.median(one.cpu),
+        "p50": one.quantile(0.5),
+        "p99": one.quantile(0.99),
+        "ratio": ratio(one.cpu, base.cpu),
+        "rounds": one.cpu,
+        "core": one.busy / one.span,
     }
 
 
@@ -254,9 +223,14 @@ def show(facts: dict[str, Any]) -> str:
     rows = [
         (
             name,
-            *(f"{fact[each] * 1e6:.1f}" for each in ("cpu", "p50", "p99")),
-            f"{fact['ratio']:.2f}",
+            *(_micro(fact[each]) for each in ("cpu", "p50", "p99")),
+            f"{fact['ratio']:.3f}" if fact["ratio"] < 0.1 else f"{fact['ratio']:.2f}",
         )
         for name, fact in facts.items()
     ]
     return table(head, rows)
+
+
+def _micro(seconds: float) -> str:
+    micro = seconds * 1e6
+    return f"{micro:.2f}" if micro < 10 else f"{micro:.1f}"

@@ -7,6 +7,8 @@ calls, and has about 10 KB. The same number always gives the same bytes.
 from __future__ import annotations
 
 import random
+import time
+from functools import cache
 from typing import Any
 
 from flask import Flask
@@ -16,6 +18,8 @@ from flask import Response
 #: The page that is served.
 NUMBER = 7
 PAGE = f"/birds/{NUMBER}/"
+#: How many birds the site has where only one page is asked for.
+PAGES = 1000
 
 FAMILIES = ("divers", "herons", "owls", "finches", "terns", "rails", "larks", "swifts")
 
@@ -73,8 +77,11 @@ def _some(start: int, pages: int, count: int) -> list[dict[str, Any]]:
     ]
 
 
-def create_app(pages: int, **config: Any) -> Flask:
-    """Return the site with `pages` birds."""
+def create_app(pages: int, wait: float = 0.0, **config: Any) -> Flask:
+    """Return the site with `pages` birds.
+
+    :param wait: for how many seconds the view of a bird waits, as for a database.
+    """
     app = Flask(__name__, static_folder=None)
     app.config.update(SECRET_KEY="not a secret", **config)
     common = {"families": FAMILIES, "pages": pages}
@@ -94,6 +101,8 @@ def create_app(pages: int, **config: Any) -> Flask:
 
     @app.get("/birds/<int:number>/")
     def bird(number: int) -> str:
+        if wait:
+            time.sleep(wait)
         about = _bird(number)
         birds = _some(number, pages, 9)
         return render_template(
@@ -107,3 +116,9 @@ def urls(pages: int) -> list[str]:
     """Return every URL of the site."""
     families = [f"/families/{family}/" for family in FAMILIES]
     return ["/", "/style.css", *families, *(f"/birds/{n}/" for n in range(1, pages + 1))]
+
+
+@cache
+def page() -> bytes:
+    """Return the page that is served."""
+    return create_app(PAGES).test_client().get(PAGE).data
