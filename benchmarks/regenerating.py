@@ -65,12 +65,12 @@ def make(name: str, directory: Path) -> WSGIApp:
         **config,
     )
     prerender = Prerender()
-    view = app.view_functions["bird"]
+    view, is_built = app.view_functions["bird"], threading.Event()
 
     def bird(number: int) -> Any:
         if number != NUMBER:
             prerender.revalidate_after(1)
-            for _ in range(renders - 1):
+            for _ in range(renders - 1 if is_built.is_set() else 0):
                 view(number)
         return view(number)
 
@@ -79,6 +79,7 @@ def make(name: str, directory: Path) -> WSGIApp:
     prerender.init_app(app)
     if not app.extensions["prerender"].store.last_build():
         assert generate(app).is_good
+    is_built.set()
     return _visited(app, rate) if rate else app
 
 
