@@ -67,7 +67,7 @@ class Ours:
 
     config: Mapping[str, Any] = field(default_factory=lambda: _PLAIN)
     threads: int = 1
-    processes: int = 1
+    processes: int = 0
     again: bool = False
 
     def __call__(self, directory: Path, pages: int, wait: float) -> tuple[Flask, Run]:
@@ -89,8 +89,8 @@ class Ours:
         return app
 
     def _build(self, app: Flask) -> int:
-        more: dict[str, Any] = {"processes": self.processes} if self.processes > 1 else {}
-        report = generate(app, concurrency=self.threads, **more)
+        more = {"processes": self.processes} if self.processes else {"concurrency": self.threads}
+        report = generate(app, **more)  # type: ignore[arg-type]
         assert report.is_good, report.to_dict()
         return report.total
 

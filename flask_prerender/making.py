@@ -94,7 +94,8 @@ def packed(site: Site, judged: Judged, page: Page) -> Made:
 
 
 def _packer(site: Site, judged: Judged) -> Packer:
-    return site.build_packer if judged.origin == "build" else site.packer
+    # A build makes pages of first visits as well, and has time for them too.
+    return site.build_packer if judged.build else site.packer
 
 
 def _checked_bodies(site: Site, page: Page, body: bytes) -> dict[str, bytes]:

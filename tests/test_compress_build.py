@@ -66,15 +66,15 @@ def build(app: Flask) -> dict[str, int]:
     return report.counts
 
 
-def make(app: Flask, origin: str) -> str:
-    """Make the page as a visitor or a regeneration does, and return what became of it."""
+def make(app: Flask, origin: str, key: str = "/") -> str:
+    """Make a page as a visitor or a regeneration does, and return what became of it."""
     site = app.extensions["prerender"]
-    target = site.routes.match(request_environ(site, "/"), "/")
+    target = site.routes.match(request_environ(site, key), key)
     return publish(site, target, origin=origin).result
 
 
-def stored(app: Flask) -> Page:
-    page: Page | None = app.extensions["prerender"].store.get("/")
+def stored(app: Flask, key: str = "/") -> Page:
+    page: Page | None = app.extensions["prerender"].store.get(key)
     assert page is not None
     return page
 
@@ -148,6 +148,18 @@ def test_a_page_that_changed_is_packed_fast_until_the_next_build(
     assert (stored(app).compressors, stored(app).changed_at) == (SMALL, changed)
     assert build(app) == {"unchanged": 1}
     assert packed == {"br-11": 2, "br-5": 1}
+
+
+def test_a_page_of_a_first_visit_is_packed_small_by_the_next_build(sites: Sites) -> None:
+    app = sites.app({"br": 11})
+    app.add_url_rule("/<name>", "named", mark(params=[{"name": "a"}])(lambda name: sites.text))
+    assert make(app, "visit", "/b") == "published"
+    assert stored(app, "/b").compressors == FAST
+    build(app)
+    assert {key: stored(app, key).compressors for key in ("/", "/a", "/b")} == {
+        "/": SMALL, "/a": SMALL, "/b": SMALL,
+    }  # fmt: skip
+    assert stored(app, "/b").origin == "visit"
 
 
 def test_without_the_option_the_next_build_packs_as_visits_do(sites: Sites) -> None:
