@@ -94,7 +94,8 @@ _BUILD_OPTIONS: list[click.Parameter] = [
         type=click.Choice(["dir_index", "file"]),
         help="File names: about/index.html or about.html. Remembered like --output.",
     ),
-    click.Option(["--concurrency"], type=click.IntRange(1), help="Renders at a time."),
+    click.Option(["--concurrency"], type=click.IntRange(1), help="Renders at a time, in threads."),
+    click.Option(["--processes"], type=click.IntRange(1), help="Render in so many processes."),
     click.Option(["--json", "as_json"], is_flag=True, help="Print the report as JSON."),
     click.Option(["--dry-run"], is_flag=True, help="List the URLs and render nothing."),
     click.Option(["--fail-fast"], is_flag=True, help="Stop at the first page that is not stored."),
@@ -111,6 +112,7 @@ def _build(
     output: Path | None,
     style: str | None,
     concurrency: int | None,
+    processes: int | None,
     as_json: bool,
     dry_run: bool,
     fail_fast: bool,
@@ -129,6 +131,7 @@ def _build(
         output=output.absolute() if output else None,
         style=style,
         concurrency=concurrency,
+        processes=processes,
         fail_fast=fail_fast,
     )
     if dry_run:

@@ -13,17 +13,20 @@ from pathlib import Path
 
 from flask import Flask
 
+from . import launch
 from . import manifest
 from . import signals
 from . import sitemap
 from .batch import MOST
 from .disk import failures
+from .errors import ConfigError
 from .errors import RenderError
 from .errors import StoreError
 from .errors import TagsError
 from .page import Page
 from .places import refuse_static
 from .plan import Plan
+from .processes import Processes
 from .publish import Outcome
 from .render import request_environ
 from .site import Site
@@ -43,6 +46,8 @@ class Build:
     :param output: the directory to write to. Without it a full build goes where the settings say,
         and a part of one joins what was built last; so it is with the style.
     :param fail_fast: stop at the first page that is not stored.
+    :param processes: render in so many processes, and not in threads of this one.
+    :param method: how they are started, where that is not left to us.
     """
 
     def __init__(
@@ -55,6 +60,8 @@ class Build:
         style: str | None = None,
         concurrency: int | None = None,
         fail_fast: bool = False,
+        processes: int | None = None,
+        method: launch.Method | None = None,
     ) -> None:
         if output is not None:
             refuse_static(site.app, output, "--output")
@@ -63,6 +70,10 @@ class Build:
         self._style = style
         self._concurrency = concurrency or site.settings.concurrency
         self._fail_fast = fail_fast
+        self._processes = processes
+        self._method: launch.Method = method or launch.method()
+        if processes is not None:
+            _check_processes(site, self._method, concurrency)
         self._oldest = math.inf
         self._started = time.perf_counter()
         self.plan = plan = Plan(site, paths, tags)
@@ -123,7 +134,11 @@ class Build:
     def _publish(self, number: int) -> Iterator[Outcome]:
         announced = time.monotonic()
         together = 1 if self._fail_fast else MOST
-        workers = Workers(self._site, number, self._concurrency, together)
+        workers: Workers | Processes
+        if self._processes:
+            workers = Processes(self._site, number, self._processes, together, method=self._method)
+        else:
+            workers = Workers(self._site, number, self._concurrency, together)
         with closing(workers.run(iter(self.plan))) as outcomes:
             for outcome in outcomes:
                 self.report.add(outcome)
@@ -222,6 +237,16 @@ class Build:
         return True
 
 
+def _check_processes(site: Site, method: launch.Method, concurrency: int | None) -> None:
+    if concurrency is not None:
+        raise ConfigError(
+            "A build renders in threads (concurrency) or in processes, not in both: a process "
+            "renders one page at a time."
+        )
+    if method == "spawn":
+        launch.app_path(site.app)
+
+
 def generate(
     app: Flask,
     paths: Sequence[str] = (),
@@ -229,14 +254,19 @@ def generate(
     *,
     concurrency: int | None = None,
     fail_fast: bool = False,
+    processes: int | None = None,
 ) -> Report:
     """Build the pages of an app, as ``flask prerender`` does, and return the report.
 
     :param paths: only these URLs, exact or with shell wildcards.
     :param tags: only pages with one of these tags.
+    :param concurrency: threads, or `processes`: so many pages at a time. One of both.
     :raises PrerenderError: the extension is not initialised on the app.
+    :raises ConfigError: new processes would not find the app.
     """
-    build = Build(site_of(app), paths, tags, concurrency=concurrency, fail_fast=fail_fast)
+    build = Build(
+        site_of(app), paths, tags, concurrency=concurrency, fail_fast=fail_fast, processes=processes
+    )
     for _ in build.run():
         pass
     return build.report

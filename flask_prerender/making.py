@@ -15,6 +15,7 @@ from .errors import BlobMissingError
 from .errors import StoreError
 from .freshness import Terms
 from .gate import stored_headers
+from .gate import Verdict
 from .page import digest
 from .page import IDENTITY
 from .page import mimetype_of
@@ -28,9 +29,11 @@ from .site import Site
 
 @dataclass(slots=True)
 class Judged:
-    """A render that may be stored, and for whom it was made.
+    """A render, whether it may be stored, and for whom it was made.
 
     :ivar moment: the time of day when it was done.
+    :ivar where: for a failure, the last frame in the app's own code.
+    :ivar packed: its compressed bytes by encoding, where somebody made them already.
     """
 
     target: Target
@@ -39,6 +42,9 @@ class Judged:
     build: int
     token: int
     moment: float
+    verdict: Verdict
+    where: str = ""
+    packed: Mapping[str, bytes] | None = None
 
 
 @dataclass(slots=True)
@@ -84,13 +90,19 @@ def make(site: Site, judged: Judged, previous: Page | None) -> Made:
 def packed(site: Site, judged: Judged, page: Page) -> Made:
     """Return a page with new bodies."""
     body = judged.done.body
-    packer = _packer(site, judged)
-    small = compress(body, page.mimetype, packer.compressors, site.settings.compress_min_bytes)
+    packer, small = _packer(site, judged), judged.packed
+    if small is None:
+        small = pack(site, packer, body, page.mimetype)
     _look_for_localhost(site, page.key, body)
     variants = (page.identity, *_variants(small))
     page = replace(page, variants=variants, compressors=packer.signature)
     check_size(site, judged.target.mark, page)
-    return Made(judged, page, {IDENTITY: body} | small)
+    return Made(judged, page, {IDENTITY: body, **small})
+
+
+def pack(site: Site, packer: Packer, body: bytes, mimetype: str) -> dict[str, bytes]:
+    """Return the compressed bytes of a body that are worth keeping, by encoding."""
+    return compress(body, mimetype, packer.compressors, site.settings.compress_min_bytes)
 
 
 def _packer(site: Site, judged: Judged) -> Packer:

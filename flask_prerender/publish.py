@@ -88,13 +88,31 @@ def publish(
     :param token: the claim under which it is made; without one, the newest given out.
     :param announce: tell other processes at once. A build tells them of many pages together.
     """
-    judged = prepare(site, target, origin=origin, build=build, token=token)
-    if isinstance(judged, Outcome):
-        return judged
+    judged = look(site, target, origin=origin, build=build, token=token)
+    return complete(site, judged, announce=announce)
+
+
+def look(
+    site: Site, target: Target, *, origin: str, build: int, token: int | None = None
+) -> Judged:
+    """Render and judge one page, and write nothing."""
+    revision = site.coordination.revision()
+    if token is None:
+        token = site.coordination.token()
+    done = render_again(site, target, revision)
+    verdict = _judge(site, target, done)
+    where = "" if verdict else last_frame(site, done)
+    return Judged(target, done, origin, build, token, site.clock(), verdict, where)
+
+
+def complete(site: Site, judged: Judged, *, announce: bool) -> Outcome:
+    """Store a page that was judged, or say why not."""
+    if not judged.verdict:
+        return turn_down(site, judged, judged.verdict)
     try:
         made = store(site, judged)
         page = made.page
-        has_room_made = make_room(site, target.mark, page)
+        has_room_made = make_room(site, judged.target.mark, page)
         is_news = not (made.is_same and page.revalidate is None and page.expire is None)
         if not site.is_read_only and (has_room_made or (announce and is_news)):
             site.coordination.advance()
@@ -108,14 +126,8 @@ def prepare(
 ) -> Judged | Outcome:
     """Render and judge one page as :func:`publish` does, and leave it to the caller to store it; or
     return what became of it instead."""
-    revision = site.coordination.revision()
-    if token is None:
-        token = site.coordination.token()
-    done = render_again(site, target, revision)
-    verdict = _judge(site, target, done)
-    if not verdict:
-        return _turn_down(site, target, done, verdict, origin)
-    return Judged(target, done, origin, build, token, site.clock())
+    judged = look(site, target, origin=origin, build=build, token=token)
+    return judged if judged.verdict else turn_down(site, judged, judged.verdict)
 
 
 def store_together(site: Site, batch: Sequence[Judged]) -> list[Outcome]:
@@ -158,7 +170,7 @@ def _not_stored(site: Site, judged: Judged, error: StoreError) -> Outcome:
         verdict = Verdict("budget", str(error))
     else:
         verdict = Verdict("store", str(error))
-    return _turn_down(site, target, done, verdict, origin)
+    return turn_down(site, judged, verdict)
 
 
 def _collision(site: Site, error: CollisionError) -> str:
@@ -184,7 +196,9 @@ def _judge(site: Site, target: Target, done: Render) -> Verdict:
     return verdict
 
 
-def _turn_down(site: Site, target: Target, done: Render, verdict: Verdict, origin: str) -> Outcome:
+def turn_down(site: Site, judged: Judged, verdict: Verdict) -> Outcome:
+    """Say that a page is not stored, and take away the one before it where there is none now."""
+    target, done, origin = judged.target, judged.done, judged.origin
     removed = False
     if target.is_visited and verdict.reason == "status" and done.status in _GONE_UNLISTED:
         take_away(site, target.key, str(done.status))
@@ -199,9 +213,8 @@ def _turn_down(site: Site, target: Target, done: Render, verdict: Verdict, origi
         reason=verdict.reason,
         detail=verdict.detail,
     )
-    outcome = _outcome(
-        target, done, "failed" if failed else "refused", verdict, last_frame(site, done)
-    )
+    result: Result = "failed" if failed else "refused"
+    outcome = _outcome(target, done, result, verdict, judged.where)
     response = done if target.mark.respects and origin == "visit" else None
     return replace(outcome, was_removed=removed, response=response)
 

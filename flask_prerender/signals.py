@@ -76,8 +76,23 @@ pages_prewarmed = _signals.signal("pages-prewarmed")
 SIGNALS: dict[str, NamedSignal] = dict(sorted(_signals.items()))
 
 
+#: A process that renders for a build keeps what it would send: the build sends it.
+_diverted: list[tuple[str, dict[str, object]]] | None = None
+
+
+def divert() -> list[tuple[str, dict[str, object]]]:
+    """Call no receiver in this process from now on; return the list that gets every name and its
+    facts instead."""
+    global _diverted
+    _diverted = []
+    return _diverted
+
+
 def send(signal: NamedSignal, app: Flask, **facts: object) -> None:
     """Call every receiver; log the one that raises, and go on with the next."""
+    if _diverted is not None:
+        _diverted.append((signal.name, facts))
+        return
     if not signal.receivers:
         return
     for receiver in signal.receivers_for(app):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 import logging
 import os
 import re
@@ -135,9 +136,20 @@ def _publish(directory: Path, base_url: str, temporaries: list[Path]) -> list[st
             log.warning("No sitemap is written: %s is not ours.", directory / name)
             return []
     for temporary, name in zip(temporaries, names, strict=True):
-        os.replace(temporary, directory / name)
+        if not _is_same(temporary, directory / name):
+            os.replace(temporary, directory / name)
     _remove_old(directory, count if count > 1 else 0)
     return names
+
+
+def _is_same(temporary: Path, path: Path) -> bool:
+    """Whether a build changed nothing here: then the file stays, and so do its times."""
+    try:
+        return filecmp.cmp(temporary, path, shallow=False)
+    except FileNotFoundError:
+        return False
+    finally:
+        filecmp.clear_cache()
 
 
 def _remove_old(directory: Path, count: int) -> None:

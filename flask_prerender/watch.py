@@ -41,13 +41,13 @@ _ATTRIBUTES = {
 
 def watch(app: Flask) -> None:
     """Let renders of `app` record what a view raised and what it read of its visitor."""
-    signals.render_started.connect(_listen, app, weak=False)
+    signals.render_started.connect(listen, app, weak=False)
     got_request_exception.connect(_remember_error, app, weak=False)
     before_render_template.connect(_remember_template, app, weak=False)
     app.request_class = _recording(app.request_class)
 
 
-def _listen(sender: Flask, **extra: t.Any) -> None:
+def listen(sender: Flask, **extra: t.Any) -> None:
     """Listen to requests from the first render on: a process that only serves never pays for it."""
     if sender not in _listening:
         request_started.connect(_begin, sender, weak=False)

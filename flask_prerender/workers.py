@@ -22,6 +22,7 @@ from .publish import publish
 from .routes import Target
 from .site import GRACE_SECONDS
 from .site import Site
+from .tokens import Tokens
 
 log = logging.getLogger("flask_prerender")
 
@@ -54,6 +55,7 @@ class Workers:
         self._number = number
         self._count = count
         self._batch = Batch(site, together)
+        self._tokens = Tokens(site)
         # Two for each worker, and a batch that is made while the one before it is stored.
         self._ahead = 2 * (count + together - 1)
         self._tasks: queue.SimpleQueue[Target | None] = queue.SimpleQueue()
@@ -158,11 +160,13 @@ class Workers:
 
     def _publish(self, target: Target) -> Judged | Outcome:
         try:
+            token = self._tokens.read()
             if target.is_visited:  # it may make others go
                 return publish(
-                    self._site, target, origin="visit", build=self._number, announce=False
-                )
-            return prepare(self._site, target, origin="build", build=self._number)
+                    self._site, target, origin="visit", build=self._number, announce=False,
+                    token=token,
+                )  # fmt: skip
+            return prepare(self._site, target, origin="build", build=self._number, token=token)
         except Exception as error:
             return _broken(target, error)
 
