@@ -12,6 +12,7 @@ import json
 import re
 import threading
 import typing as t
+from contextlib import suppress
 
 from flask import Flask
 from flask import request
@@ -62,7 +63,7 @@ class Endpoint:
             endpoint = view.__name__ = f"flask_prerender_{verb}"
             view.__module__ = __name__
             app.add_url_rule(path, endpoint, view, methods=["POST"], **options)
-        request_started.connect(_exempt, app)
+        request_started.connect(self._exempt, app)
 
     def _view(self, verb: str, path: str) -> t.Callable[..., Response]:
         def view(**values: str) -> Response:
@@ -71,6 +72,19 @@ class Endpoint:
             return self._answer(verb)
 
         return view
+
+    def _exempt(self, sender: Flask, **extra: t.Any) -> None:
+        """Take the two URLs out of Flask-WTF's CSRF protection: a token is no cookie.
+
+        Once, at the first request: whatever protects the app is there by then, and the requests
+        after it pay for nothing.
+        """
+        protection = sender.extensions.get("csrf")
+        if protection is not None and hasattr(protection, "exempt"):
+            for name in _ENDPOINTS:
+                protection.exempt(sender.view_functions[name])
+        with suppress(RuntimeError):  # somebody connects an app at this moment
+            request_started.disconnect(self._exempt)
 
     def _answer(self, verb: str) -> Response:
         try:
@@ -184,15 +198,6 @@ def _parse(body: bytes) -> dict[str, t.Any] | str:
 def _is_text(value: t.Any) -> bool:
     # JSON can say halves of characters, which no path and no tag has.
     return isinstance(value, str) and not any("\ud800" <= c <= "\udfff" for c in value)
-
-
-def _exempt(sender: Flask, **extra: t.Any) -> None:
-    """Take these URLs out of Flask-WTF's CSRF protection: a token is no cookie."""
-    name = request.endpoint or ""
-    if name in _ENDPOINTS:
-        protection = sender.extensions.get("csrf")
-        if protection is not None and hasattr(protection, "exempt"):
-            protection.exempt(sender.view_functions[name])
 
 
 class _Bucket:

@@ -139,7 +139,7 @@ class Prerender:
         app.extensions["prerender"] = site
         site.claims = Claims(site)
         site.regenerator = Regenerator(site, site.claims, self._runner)
-        watch(app)
+        site.renewals.append(watch(app))
         Hook(site).install(app)
         Endpoint(site).install(app)
         app.cli.add_command(make_group())

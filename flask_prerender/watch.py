@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 import typing as t
 import weakref
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from contextlib import suppress
 from importlib import import_module
 from types import FrameType
 
+from blinker import NamedSignal
 from flask import before_render_template
 from flask import Flask
 from flask import got_request_exception
@@ -37,37 +39,82 @@ _ATTRIBUTES = {
     "remote_addr": "REMOTE_ADDR",
     "scheme": "wsgi.url_scheme",
 }
+#: What no render has, and the name under which the gate knows it.
+_READS = {"cookies": "cookies", "args": "query", "authorization": "authorization"}
 
 
-def watch(app: Flask) -> None:
-    """Let renders of `app` record what a view raised and what it read of its visitor."""
-    signals.render_started.connect(listen, app, weak=False)
-    got_request_exception.connect(_remember_error, app, weak=False)
-    before_render_template.connect(_remember_template, app, weak=False)
-    app.request_class = _recording(app.request_class)
+def watch(app: Flask) -> Callable[[], None]:
+    """Let renders of `app` record what a view raised and what it read of its visitor.
+
+    :return: is to be called in a forked child.
+    """
+    ear = _ears[app] = _Ear()
+    signals.render_started.connect(ear.open, app, weak=False)
+    signals.render_finished.connect(ear.close, app, weak=False)
+    signals.render_failed.connect(ear.close, app, weak=False)
+    return ear.renew
 
 
-def listen(sender: Flask, **extra: t.Any) -> None:
-    """Listen to requests from the first render on: a process that only serves never pays for it."""
-    if sender not in _listening:
-        request_started.connect(_begin, sender, weak=False)
-        _listening.add(sender)
+def listen(app: Flask) -> None:
+    """Listen for good, in a process that does nothing but render."""
+    _ears[app].open(app)
 
 
-_listening: weakref.WeakSet[Flask] = weakref.WeakSet()
+class _Ear:
+    """Listens to what happens in the requests of one app while there are renders among them: as
+    long as there are none, no visitor pays for it."""
+
+    def __init__(self) -> None:
+        self._renders, self._is_open = 0, False
+        self._heard: dict[NamedSignal, Callable[..., None]] = {
+            request_started: self._hear,
+            # Functions of this app's own: a signal whose last receiver is gone costs nothing.
+            got_request_exception: lambda *values, **facts: _remember_error(*values, **facts),
+            before_render_template: lambda *values, **facts: _remember_template(*values, **facts),
+        }
+        self.renew()
+
+    def renew(self) -> None:
+        """Begin with a lock of its own in a forked child."""
+        self._lock = threading.Lock()
+
+    def open(self, sender: Flask, **extra: t.Any) -> None:
+        with self._lock:
+            self._renders += 1
+            if not self._is_open:
+                self._is_open = True
+                for signal, receiver in self._heard.items():
+                    signal.connect(receiver, sender, weak=False)
+
+    def close(self, sender: Flask, **extra: t.Any) -> None:
+        with self._lock:
+            self._renders -= 1
+
+    def _hear(self, sender: Flask, **extra: t.Any) -> None:
+        done = current_render(request.environ)
+        if done is not None:
+            _begin(sender, done)
+            return
+        with self._lock:  # a visitor, at last: builds do not come and go with each page
+            if self._renders <= 0:
+                self._is_open = False
+                for signal, receiver in self._heard.items():
+                    with suppress(RuntimeError):  # somebody connects an app at this moment
+                        signal.disconnect(receiver)
 
 
-def _begin(sender: Flask, **extra: t.Any) -> None:
+_ears: weakref.WeakKeyDictionary[Flask, _Ear] = weakref.WeakKeyDictionary()
+
+
+def _begin(app: Flask, done: Render) -> None:
     """Count reads from here on: before every hook of the app, wherever it was registered."""
+    done.is_dispatched = True
+    _let_login_rest(app)
+    remember_links(app)
+    done.session = _unused_session()
     current: Request = request._get_current_object()  # type: ignore[attr-defined]
-    done = current_render(current.environ)
-    if done is not None:
-        done.is_dispatched = True
-        _let_login_rest(sender)
-        remember_links(sender)
-        done.session = _unused_session()
-        current.headers = EnvironHeaders(_Noticing(current.environ, done))
-        current.__class__ = _watched(type(current))
+    current.headers = EnvironHeaders(_Noticing(current.environ, done))
+    current.__class__ = _watched(type(current))
 
 
 def _unused_session() -> t.Any:
@@ -157,55 +204,16 @@ def _remember_error(sender: Flask, exception: BaseException, **extra: t.Any) -> 
         done.error = exception
 
 
-def _recording(base: type[Request]) -> type[Request]:
-    """Return a request class whose renders notice reads of what no render has.
-
-    ``cookies``, ``args`` and ``authorization`` are cached by Werkzeug on the instance at the first
-    read, so an ordinary request pays for this once each.
-    """
-
-    def note(request: Request, name: str) -> None:
-        done = current_render(request.environ)
-        if done is not None and done.is_dispatched:
-            _note(done, name)
-
-    def noting(attribute: str, name: str) -> property:
-        def read(self: Request) -> t.Any:
-            note(self, name)
-            return getattr(super(recording, self), attribute)
-
-        def write(self: Request, value: t.Any) -> None:
-            inherited = getattr(base, attribute)
-            if hasattr(type(inherited), "__set__"):
-                inherited.__set__(self, value)
-            else:
-                vars(self)[attribute] = value
-
-        return property(read, write, doc=getattr(base, attribute).__doc__)
-
-    recording = type(
-        base.__name__,
-        (base,),
-        {
-            "__module__": base.__module__,
-            "__qualname__": base.__qualname__,
-            "__doc__": base.__doc__,
-            "cookies": noting("cookies", "cookies"),
-            "args": noting("args", "query"),
-            "authorization": noting("authorization", "authorization"),
-        },
-    )
-    return t.cast("type[Request]", recording)
-
-
 def _watched(kind: type[Request]) -> type[Request]:
     """Return the class of a render's request: its attributes notice that the app looks at them. The
     requests of visitors keep the class they have, and pay for nothing."""
     known = vars(kind).get("_prerender_watched")
     if known is None:
         noticed = {name: _noticed(kind, name, key) for name, key in _ATTRIBUTES.items()}
-        known = type(kind.__name__, (kind,), {"__module__": kind.__module__, **noticed})
-        kind._prerender_watched = known  # type: ignore[attr-defined]  # with its app, it goes
+        noted = {name: _noted(kind, name, what) for name, what in _READS.items()}
+        names = {"__module__": kind.__module__, **noticed, **noted}
+        known = type(kind.__name__, (kind,), names)
+        kind._prerender_watched = known  # type: ignore[attr-defined]  # with its class, it goes
     return t.cast("type[Request]", known)
 
 
@@ -220,13 +228,30 @@ def _noticed(kind: type[Request], attribute: str, key: str) -> property:
             done.looked_at.add(key)
         return own[attribute] if inherited is None else inherited.__get__(self, kind)
 
+    return property(read, _writer(inherited, attribute))
+
+
+def _noted(kind: type[Request], attribute: str, name: str) -> property:
+    """Werkzeug keeps these on the instance at the first read; each read is noted all the same."""
+    inherited: t.Any = getattr(kind, attribute)
+
+    def read(self: Request) -> t.Any:
+        done = current_render(vars(self)["environ"])
+        if done is not None:
+            _note(done, name)
+        return inherited.__get__(self, kind)
+
+    return property(read, _writer(inherited, attribute), doc=inherited.__doc__)
+
+
+def _writer(inherited: t.Any, attribute: str) -> Callable[[Request, t.Any], None]:
     def write(self: Request, value: t.Any) -> None:
         if hasattr(inherited, "__set__"):
             inherited.__set__(self, value)
         else:
             vars(self)[attribute] = value
 
-    return property(read, write)
+    return write
 
 
 def _is_from_outside(frame: FrameType) -> bool:
