@@ -232,8 +232,21 @@ def sync_directory(path: Place) -> None:
         os.close(descriptor)
 
 
+#: What differs when a file was changed or replaced: where it is, and when that was, in ns.
+Stamp = tuple[int, int, int, int]
+
+
 def read_whole(path: Place, size: int) -> bytes | None:
     """Return the bytes of a regular file, or ``None`` when it is not one of exactly `size` bytes.
+
+    :raises OSError: the file is absent or cannot be read.
+    """
+    found = read_stamped(path, size)
+    return None if found is None else found[0]
+
+
+def read_stamped(path: Place, size: int) -> tuple[bytes, Stamp] | None:
+    """Do the same as :func:`read_whole`, and return the stamp that the file had afterwards.
 
     :raises OSError: the file is absent or cannot be read.
     """
@@ -246,6 +259,25 @@ def read_whole(path: Place, size: int) -> bytes | None:
         while size > 0 and (chunk := os.read(descriptor, size)):
             chunks.append(chunk)
             size -= len(chunk)
-        return None if size else b"".join(chunks)
+        return None if size else (b"".join(chunks), _stamp(os.fstat(descriptor)))
     finally:
         os.close(descriptor)
+
+
+def read_again(path: str, size: int, stamp: Stamp) -> bytes | None:
+    """Return the bytes of a file that was read before, or ``None`` when it is not the same file any
+    more, or cannot be read."""
+    try:
+        descriptor = os.open(path, _READ)
+        try:
+            body = os.read(descriptor, size)
+            # Afterwards: a change before the bytes were read shows.
+            return body if _stamp(os.fstat(descriptor)) == stamp and len(body) == size else None
+        finally:
+            os.close(descriptor)
+    except OSError:
+        return None
+
+
+def _stamp(found: os.stat_result) -> Stamp:
+    return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_ctime_ns

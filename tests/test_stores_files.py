@@ -23,6 +23,7 @@ from conftest import Clock
 from flask_prerender import disk
 from flask_prerender.errors import BlobMissingError
 from flask_prerender.errors import StoreError
+from flask_prerender.page import digest
 from flask_prerender.page import Page
 from flask_prerender.page import SUFFIXES
 from flask_prerender.stores.base import Budget
@@ -412,6 +413,103 @@ def test_a_damaged_body_is_none_with_one_warning_until_it_is_put_again(
     store.put(page, bodies)
     assert read_all(store, page) == bodies
     assert tree_of(root) == named(page, bodies)
+
+
+@pytest.fixture
+def settled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files written a moment ago count as old."""
+    monkeypatch.setattr("flask_prerender.stores.blobs._SETTLED_NS", -(10**18))
+
+
+@pytest.fixture
+def digested(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """Return the list to which every body is added whose digest is checked."""
+    seen: list[bytes] = []
+
+    def note(body: bytes) -> str:
+        seen.append(body)
+        return digest(body)
+
+    monkeypatch.setattr("flask_prerender.stores.blobs.digest_of", note)
+    return seen
+
+
+def blob_of(root: Path, page: Page) -> Path:
+    name = page.identity.digest
+    return root / "store" / "blobs" / name[:2] / name
+
+
+@pytest.mark.usefixtures("settled")
+def test_the_digest_of_a_file_that_stays_the_same_is_checked_once(
+    store: FileStore, digested: list[bytes]
+) -> None:
+    page, bodies = make_page()
+    store.put(page, bodies)
+    for _ in range(3):
+        assert read_all(store, page) == bodies
+    assert sorted(digested) == sorted(bodies.values())
+
+
+def test_the_digest_of_a_file_that_was_just_written_is_checked_again(
+    store: FileStore, root: Path, digested: list[bytes]
+) -> None:
+    page, bodies = make_page(gzip=None)
+    store.put(page, bodies)
+    for _ in range(3):
+        store.read(page, page.identity)
+    assert len(digested) == 3
+
+
+@pytest.mark.usefixtures("settled")
+@pytest.mark.parametrize(
+    "how", ["flip", "flip and set the time", "replace", "cut", "grow", "remove"]
+)
+def test_a_body_that_changes_after_it_was_checked_is_noticed(
+    store: FileStore, root: Path, how: str
+) -> None:
+    page, bodies = make_page(gzip=None)
+    store.put(page, bodies)
+    blob = blob_of(root, page)
+    old, before = bodies["identity"], blob.stat()
+    assert [store.read(page, page.identity) for _ in range(2)] == [old, old]
+    time.sleep(0.02)  # more than a tick of a file system's clock
+    if how == "replace":
+        other = root / "other"
+        other.write_bytes(old.swapcase())
+        os.utime(other, ns=(before.st_atime_ns, before.st_mtime_ns))
+        other.replace(blob)
+    elif how == "remove":
+        blob.unlink()
+    else:
+        parts = {"cut": old[:-1], "grow": old + b"!"}
+        blob.write_bytes(parts.get(how, old.swapcase()))
+        if how == "flip and set the time":
+            os.utime(blob, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert store.read(page, page.identity) is None
+
+
+@pytest.mark.usefixtures("settled")
+def test_a_body_that_was_linked_to_is_checked_again_and_still_good(
+    store: FileStore, root: Path, digested: list[bytes]
+) -> None:
+    page, bodies = make_page(gzip=None)
+    store.put(page, bodies)
+    assert store.read(page, page.identity) == bodies["identity"]
+    time.sleep(0.02)
+    os.link(blob_of(root, page), root / "another name")
+    for _ in range(3):
+        assert store.read(page, page.identity) == bodies["identity"]
+    assert len(digested) == 2
+
+
+@pytest.mark.usefixtures("settled")
+def test_what_was_checked_is_bounded(store: FileStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("flask_prerender.stores.blobs._CHECKED", 5)
+    for number in range(12):
+        page, bodies = make_page(f"/{number}", b"%d" % number, gzip=None)
+        store.put(page, bodies)
+        assert store.read(page, page.identity) == bodies["identity"]
+        assert len(store._blobs._checked) <= 5
 
 
 def test_a_put_mends_a_damaged_body_that_nobody_read(store: FileStore, root: Path) -> None:

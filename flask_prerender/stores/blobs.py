@@ -7,6 +7,7 @@ import logging
 import os
 import re
 import stat
+import time
 from collections.abc import Iterable
 from collections.abc import Iterator
 from contextlib import suppress
@@ -14,7 +15,10 @@ from pathlib import Path
 
 from ..disk import make_directory
 from ..disk import PART
+from ..disk import read_again
+from ..disk import read_stamped
 from ..disk import read_whole
+from ..disk import Stamp
 from ..disk import sync_directory
 from ..disk import write_whole
 from ..page import digest as digest_of
@@ -26,6 +30,8 @@ _DIGEST = re.compile(r"[0-9a-f]{64}\Z")
 _SHARD = re.compile(r"[0-9a-f]{2}\Z")
 _PART = re.compile(rf"([0-9]+)-[0-9a-f]+{re.escape(PART)}\Z")
 _WARNED = 1000
+_CHECKED = 4096
+_SETTLED_NS = 2_000_000_000
 
 
 class Blobs:
@@ -40,6 +46,8 @@ class Blobs:
         self._tmp = root / "store" / "tmp"
         self._warned: set[str] = set()
         self._known: set[str] = set()
+        #: Digests that the bytes of a file were found to have, and the file's stamp then.
+        self._checked: dict[str, Stamp] = {}
 
     def path(self, digest: str) -> str:
         return f"{self._start}{digest[:2]}{os.sep}{digest}"
@@ -78,23 +86,37 @@ class Blobs:
         if self._durable and not shard:
             sync_directory(self._blobs)
 
+    def read_again(self, variant: Variant) -> bytes | None:
+        """Return the bytes of a variant that was checked before, at the cost of reading a file;
+        ``None`` when it was not checked, or its file changed since."""
+        stamp = self._checked.get(variant.digest)
+        return None if stamp is None else read_again(self.path(variant.digest), variant.size, stamp)
+
     def read(self, variant: Variant) -> bytes | None:
         """Return the bytes of a variant, or ``None`` when they are gone or are others."""
         if not _DIGEST.match(variant.digest):
             return None
         path = self.path(variant.digest)
         try:
-            body = _read_twice(path, variant.size)
+            found = _read_twice(path, variant.size)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
             if error.errno != errno.ELOOP:
                 raise
-            body = None
-        if body is not None and digest_of(body) == variant.digest:
-            return body
+            found = None
+        if found is not None and digest_of(found[0]) == variant.digest:
+            self._remember(variant.digest, path, found[1])
+            return found[0]
         self._discard(variant.digest, path)
         return None
+
+    def _remember(self, digest: str, path: str, stamp: Stamp) -> None:
+        # A change within the same tick of the file system's clock would not show.
+        if time.time_ns() - max(stamp[2:]) > _SETTLED_NS:
+            if len(self._checked) >= _CHECKED:
+                self._checked = {}
+            self._checked[digest] = stamp
 
     def _discard(self, digest: str, path: str) -> None:
         """Remove a blob that rotted, so that the next put finds it missing and writes it."""
@@ -157,14 +179,14 @@ class Blobs:
                         _sweep_part(entry, int(name[1]), now, grace)
 
 
-def _read_twice(path: str, size: int) -> bytes | None:
+def _read_twice(path: str, size: int) -> tuple[bytes, Stamp] | None:
     try:
-        return read_whole(path, size)
+        return read_stamped(path, size)
     except OSError as error:
         # A network file system says so once of a file that was replaced.
         if error.errno != errno.ESTALE:
             raise
-        return read_whole(path, size)
+        return read_stamped(path, size)
 
 
 def _sweep_part(entry: os.DirEntry[str], pid: int, now: float, grace: float) -> None:

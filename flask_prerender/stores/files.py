@@ -74,6 +74,9 @@ class FileStore:
         return self._index.get_all(keys)
 
     def read(self, page: Page, variant: Variant) -> bytes | None:
+        body = self._blobs.read_again(variant)
+        if body is not None:
+            return body
         with failures("read", self.root):
             return self._blobs.read(variant)
 
