@@ -16,6 +16,8 @@ from werkzeug.exceptions import NotFound
 from werkzeug.sansio.utils import host_is_trusted
 
 from .errors import PrerenderError
+from .known import Known
+from .known import Paths
 from .lane import Lane
 from .marks import Mark
 from .options import EVERY
@@ -35,7 +37,6 @@ from .serve import Server
 from .serve import tell
 from .site import Site
 from .start import start
-from .typed import canonical_path
 from .typed import sort_query
 from .unsafe import after_unsafe
 from .variants import Admission
@@ -44,6 +45,7 @@ from .visit import visit
 
 #: So many pages that each ask for the next one are a loop, though their paths differ.
 _DEEP = 4
+_READING = ("GET", "HEAD")
 _SITEMAP = re.compile(r"/sitemap(?:-[0-9]+)?\.xml\Z")
 
 
@@ -52,11 +54,13 @@ class Hook:
 
     def __init__(self, site: Site) -> None:
         self.site = site
-        self.server = Server(site)
+        self.server, self.paths = Server(site), Paths(site)
         self.respect = Respect(site, self.server)
-        self.lane = Lane(site, self.server) if site.settings.serve_at == "wsgi" else None
+        self.lane = (
+            Lane(site, self.server, self.paths) if site.settings.serve_at == "wsgi" else None
+        )
         self.responses = Responses(site.app.response_class, self.server.whole_body)
-        self.admission = Admission()
+        self.admission, self._has_hosts = Admission(), site.has_hosts
         site.renewals.append(self.admission.renew)
 
     def install(self, app: Flask) -> None:
@@ -66,10 +70,7 @@ class Hook:
         app.context_processor(lambda: {"prerendering": is_rendering()})
 
     def before_request(self) -> Response | None:
-        """Answer from the store, or let the app answer.
-
-        Whatever goes wrong in here is logged, and the app answers as if we were not there.
-        """
+        """Answer from the store, or let the app answer, also where something goes wrong in here."""
         current: Request = request._get_current_object()  # type: ignore[attr-defined]
         done = current_render(current.environ)
         if done is not None:
@@ -94,21 +95,22 @@ class Hook:
             return None
 
     def _meet(self, current: Request) -> Response | None:
-        self.site.settle()
+        site, environ = self.site, current.environ
+        site.settle()
         rule = current.url_rule
-        environ = current.environ
         if rule is None or current.routing_exception is not None:
             return self._sitemap(current) if rule is None else None
-        mark = self.site.routes.mark_for(rule, environ.get("PATH_INFO", ""))
-        if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
+        known = self.paths.find(rule, environ.get("PATH_INFO", ""))
+        mark = known.mark
+        if environ["REQUEST_METHOD"] not in _READING:
             # Whatever view of the path it is: another one may have the page.
-            after_this_request(lambda response: after_unsafe(self.site, current, response))
+            after_this_request(lambda response: after_unsafe(site, current, response))
         if mark is None:
             return None
-        if not self.site.is_started:
-            start(self.site, self.server)
+        if not site.is_started:
+            start(site, self.server)
         reason = self._bypass(current, mark)
-        key = None if reason else self._key(current, mark)
+        key = None if reason else self._key(current, mark, known)
         if key is None:
             self._forward(_bypassed(environ, reason))
             if reason in DEPENDS:
@@ -119,7 +121,11 @@ class Hook:
         answer = self.server.answer(environ, key)
         if answer is None:
             answer = self._first_visit(current, mark, key)
-        return None if answer is None else self._respond(key, answer)
+        if answer is None:
+            return None
+        if self.lane is not None:
+            self.lane.learn(environ, known)
+        return self._respond(key, answer)
 
     def _respect(self, current: Request, mark: Mark, key: str) -> Response | None:
         answer = self.respect.answer(current.environ, mark, key, self._may_store(current))
@@ -130,8 +136,6 @@ class Hook:
 
     def _respond(self, key: str, answer: Answer) -> Response:
         tell(self.site, answer)
-        if self.lane is not None:
-            self.lane.learn(request.environ, answer.ready)
         response = self.responses.make(answer)
         if answer.ready.state == "stale":
             self._make_new(key, response)
@@ -161,7 +165,7 @@ class Hook:
     def _bypass(self, current: Request, mark: Mark) -> str:
         """Return why this request is the app's whatever is stored, or ``""``."""
         environ = current.environ
-        if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
+        if environ["REQUEST_METHOD"] not in _READING:
             return "method"
         if not self.site.serves:
             return "disabled"
@@ -201,11 +205,14 @@ class Hook:
             rendering.reset(token)
             return response
 
-    def _key(self, current: Request, mark: Mark) -> str | None:
+    def _key(self, current: Request, mark: Mark, known: Known) -> str | None:
         environ = current.environ
+        text = environ.get("QUERY_STRING")
+        if not text and known.key:
+            return known.key
         query: list[tuple[str, str]] = []
-        if environ.get("QUERY_STRING"):
-            if EVERY in mark.query and not is_same_anew(environ["QUERY_STRING"]):
+        if text:
+            if EVERY in mark.query and not is_same_anew(text):
                 return None
             try:
                 pairs = current.args.items(multi=True)
@@ -214,16 +221,13 @@ class Hook:
             query, unnamed = sort_query(self.site.settings, mark, pairs)
             if unnamed:
                 return None
-        path, rule = environ.get("PATH_INFO", ""), current.url_rule
-        path = path if rule is None else canonical_path(rule, path)
-        key = make_key(path, query, self._host(current))
+        key = make_key(known.path, query, self._host(current))
         if key is None or not mark.vary:
             return key
         return self.admission.key(key, mark.vary, environ)
 
     def _host(self, current: Request) -> str:
-        app = self.site.app
-        return current.host.lower() if app.url_map.host_matching or app.subdomain_matching else ""
+        return current.host.lower() if self._has_hosts else ""
 
     def _first_visit(self, current: Request, mark: Mark, key: str) -> Answer | None:
         environ = current.environ

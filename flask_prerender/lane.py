@@ -11,10 +11,13 @@ from __future__ import annotations
 import typing as t
 from collections.abc import Sequence
 
-from .page import split_key
+from .known import Known
+from .known import Paths
 from .ready import Ready
 from .ready import Sent
 from .render import ENVIRON_KEY
+from .render import rendering
+from .render import under_way
 from .serve import Answer
 from .serve import Server
 from .serve import tell
@@ -24,23 +27,18 @@ from .site import Site
 Environ = dict[str, t.Any]
 WSGIApp = t.Callable[[Environ, t.Any], t.Iterable[bytes]]
 
-#: No page was ever stored at this revision.
-_CLOSED = (-1,)
+_OK = "200 OK"
 _NOT_MODIFIED = "304 NOT MODIFIED"
 _LOOK_SECONDS = 1.0
-#: Clients choose what is asked for, and how.
-_PATHS = 100_000
+#: Clients choose how they ask.
 _HOSTS = 1000
-_HEADERS = 100
 
 
 class Lane:
     """The paths whose hits need not go through Flask."""
 
-    def __init__(self, site: Site, server: Server) -> None:
-        self.site, self.server = site, server
-        #: Keys of pages by path, as WSGI writes it.
-        self.keys: dict[str, str] = {}
+    def __init__(self, site: Site, server: Server, paths: Paths) -> None:
+        self.site, self.server, self.paths = site, server, paths
         #: Hosts that Flask has let in, where the app says which ones it trusts.
         self.hosts: set[str | None] = set()
 
@@ -48,80 +46,104 @@ class Lane:
         app = self.site.app
         app.wsgi_app = self.make(app.wsgi_app)  # type: ignore[method-assign,assignment]
 
-    def learn(self, environ: Environ, ready: Ready) -> None:
-        """Note that the hook has answered a request with a page."""
-        host, _, query = split_key(ready.page.key)
-        if host or query:
+    def learn(self, environ: Environ, known: Known) -> None:
+        """Note that the hook has answered a request of a path with a page."""
+        mark = known.mark
+        if mark is None or mark.respects or mark.visitors == "bots":
             return
-        if len(self.keys) >= _PATHS:
-            self.keys.clear()
         if len(self.hosts) >= _HOSTS:
             self.hosts.clear()
         self.hosts.add(environ.get("HTTP_HOST"))
-        self.keys[environ["PATH_INFO"]] = ready.page.key
+        known.is_in_lane = bool(known.key)
 
-    def choose(self, ready: Ready, accepted: str | None) -> Sent:
-        """Return the variant that an Accept-Encoding gets, and remember it beside the page.
+    def answer(self, environ: Environ, key: str) -> Answer | None:
+        """Return the answer to a request that is not the plainest, where no Flask is needed for
+        it: the page is fresh, and whoever asks gets it."""
+        if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
+            return None
+        self.site.settle()
+        answer = self.server.answer(environ, key, may=lambda ready, now: ready.is_plain)
+        if answer is not None:
+            tell(self.site, answer)
+        return answer
 
-        :raises StopIteration: none of them is acceptable.
-        """
-        coding = next(c for c in self.server.encodings[accepted] if c in ready.sent)
-        if len(ready.chosen) >= _HEADERS:
-            ready.chosen = {}
-        sent = ready.chosen[accepted] = ready.sent[coding]
-        return sent
+    def read(self, ready: Ready, sent: Sent) -> bytes | None:
+        """Return a body that is not in memory."""
+        self.site.settle()
+        return self.server.load_body(ready, sent)
+
+    def tell(self, ready: Ready, sent: Sent, status: str) -> None:
+        """Send the signal of an answer that was not put together by the server."""
+        is_kept = self.site.memory.get(ready.page.key) is ready
+        source = "memory" if is_kept else "store"
+        tell(self.site, Answer(status, [], b"", ready, source, sent.variant.encoding))
 
     def make(self, inner: WSGIApp) -> WSGIApp:
         """Return the WSGI app that answers hits, and passes on everything else to `inner`.
 
-        What does not change is a local name of it: a lookup by ``self`` costs as much as the
-        page's own.
+        The plainest of all requests is answered here, from what the server has prepared. What does
+        not change is a local name: a lookup by ``self`` costs as much as the page's own.
         """
-        site, keys, hosts, choose = self.site, self.keys, self.hosts, self.choose
-        find, clock, coordination = site.memory.get, site.clock, site.coordination
-        script_name, receivers = site.script_name, page_served.receivers
-        cell: Sequence[int] = _CLOSED
+        site, paths, hosts, door = self.site, self.paths, self.hosts, self
+        server, find, recall = self.server, site.memory.get, site.memory.recall
+        clock, receivers = site.clock, page_served.receivers
+        script_name = site.script_name
+        cell: Sequence[int] = ()
         looked_at = look_at = 0.0
-        trusts_all = False
+        is_open = trusts_all = False
 
         def lane(environ: Environ, start_response: t.Any) -> t.Iterable[bytes]:
-            nonlocal cell, looked_at, look_at, trusts_all
-            get = environ.get
-            key = keys.get(get("PATH_INFO", ""))
-            if key is None:
+            nonlocal cell, looked_at, look_at, is_open, trusts_all
+            known = paths.known.get(environ.get("PATH_INFO", ""))
+            if known is None or not known.is_in_lane:
                 return inner(environ, start_response)
-            ready: Ready | None = find(key)
-            sent = body = wanted = None
+            answer = ready = sent = body = None
             try:
-                now = clock()
+                now, key = clock(), known.key
                 if not looked_at <= now < look_at:
-                    cell = coordination.cell() if site.serves else _CLOSED
-                    looked_at, look_at = now, now + _LOOK_SECONDS
+                    # With rules that were added since, it is Flask's turn for a second.
+                    is_open = not paths.follow() and site.serves
+                    cell = site.coordination.cell()
                     trusts_all = not site.app.config.get("TRUSTED_HOSTS")
+                    looked_at, look_at = now, now + _LOOK_SECONDS
                 if (
-                    ready is not None and ready.is_plain and ready.revision == cell[0]
-                    and ready.begins <= now < ready.ends
-                    and environ["REQUEST_METHOD"] == "GET" and not get("QUERY_STRING")
-                    and get("SCRIPT_NAME", "") == script_name
-                    and "HTTP_AUTHORIZATION" not in environ and "HTTP_RANGE" not in environ
-                    and "HTTP_IF_MODIFIED_SINCE" not in environ and ENVIRON_KEY not in environ
-                    and (trusts_all or get("HTTP_HOST") in hosts)
+                    is_open and not environ.get("QUERY_STRING")
+                    and environ.get("SCRIPT_NAME", "") == script_name
+                    and "HTTP_AUTHORIZATION" not in environ and ENVIRON_KEY not in environ
+                    and not (under_way and rendering.get())
+                    and (trusts_all or environ.get("HTTP_HOST") in hosts)
                 ):  # fmt: skip
-                    accepted, wanted = get("HTTP_ACCEPT_ENCODING"), get("HTTP_IF_NONE_MATCH")
-                    sent = ready.chosen.get(accepted) or choose(ready, accepted)
-                    body, ready.used = sent.body, True
-                    if ready.is_of_visit:
-                        site.asked_for[key] = now
-            except StopIteration:
-                pass  # none of the encodings that there are will do
+                    ready = find(key) or recall(key)
+                    wanted = environ.get("HTTP_IF_NONE_MATCH")
+                    if (
+                        ready is not None and ready.revision == cell[0]
+                        and ready.begins <= now < ready.plain_until
+                        and environ["REQUEST_METHOD"] == "GET" and "HTTP_RANGE" not in environ
+                        and (wanted is not None or "HTTP_IF_MODIFIED_SINCE" not in environ)
+                    ):  # fmt: skip
+                        sent = ready.chosen.get(environ.get("HTTP_ACCEPT_ENCODING"))
+                    if not ready or not sent or not (wanted is None or wanted == sent.etag):
+                        answer, sent = door.answer(environ, key), None
+                    else:
+                        ready.used = True
+                        if now >= ready.note_at:
+                            server.note(key, ready, now)
+                        if wanted is None:
+                            body = sent.body or door.read(ready, sent)
             except Exception:
                 site.complain("lane", "a request is passed on to Flask", exc_info=True)
-            if ready is None or sent is None or body is None or (wanted and wanted != sent.etag):
+                answer = sent = None
+            if answer is not None:
+                start_response(answer.status, answer.headers)
+                return [answer.body] if answer.body else []
+            if not ready or not sent or (body is None and wanted is None):
                 return inner(environ, start_response)
-            status = _NOT_MODIFIED if wanted else ready.status
             if receivers:
-                tell(site, Answer(status, [], b"", ready, "memory", sent.variant.encoding))
-            start_response(status, sent.not_modified[:] if wanted else sent.ok[:])
-            return [] if wanted else [body]
+                door.tell(ready, sent, _OK if wanted is None else _NOT_MODIFIED)
+            if body is None:
+                start_response(_NOT_MODIFIED, sent.not_modified.copy())
+                return []
+            start_response(_OK, sent.ok.copy())
+            return [body]
 
         return lane

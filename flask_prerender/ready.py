@@ -55,28 +55,32 @@ class Ready:
 
     :ivar revision: the revision at which this was known to be what is stored.
     :ivar begins, ends: the moments between which the header lists are true.
+    :ivar plain_until: the same as `ends` for a fresh page of status 200 that answers whoever asks,
+        so that only the request has to be looked at; for all others in the past.
     :ivar changed_at: the moment that ``If-Modified-Since`` is compared with.
-        "begins", "bots_only", "changed_at", "chosen", "ends", "etags", "is_of_visit", "is_plain",
-        "named_by", "page",
+    :ivar chosen: the variants that were chosen, by Accept-Encoding.
+    :ivar note_at: from when on it is to be noted again that a page of a first visit was asked for.
+    :ivar is_stored: whether the store has it as well.
     :ivar used: whether it was asked for since memory last made room.
     """
 
     __slots__ = (
-        "begins", "bots_only", "changed_at", "chosen", "ends", "etags", "is_of_visit", "is_plain",
-        "named_by", "page",
-        "revision", "sent", "settings", "state", "status", "taken", "used",
+        "begins", "bots_only", "changed_at", "chosen", "ends", "etags", "is_stored", "named_by",
+        "note_at", "page", "plain_until", "revision", "sent", "settings", "state", "status",
+        "taken", "used",
     )  # fmt: skip
 
     def __init__(self, page: Page, settings: Settings) -> None:
         self.page = page
-        self.is_of_visit = page.origin == "visit"
+        self.is_stored = True
+        self.note_at = _note_at(page)
         self.settings = settings
         self.status = f"{page.status} {HTTPStatus(page.status).phrase.upper()}"
         self.revision = -2
-        self.begins, self.ends = math.inf, -math.inf
+        self.begins = math.inf
+        self._end()
         self.used = True
         self.state: State = "fresh"
-        self.is_plain = False
         self.chosen: dict[str | None, Sent] = {}
         self.taken: Taken = ""
         self.bots_only = "bots" in (page.options.get("visitors"), settings.visitors)
@@ -86,11 +90,30 @@ class Ready:
         self.etags = tuple(sent.etag for sent in self.sent.values())
 
     @property
+    def is_plain(self) -> bool:
+        """Whether the page answers whoever asks, as far as the page decides."""
+        page = self.page
+        return (
+            self.state == "fresh" and page.terms is None
+            and not self.bots_only and not page.options.get("vary")
+        )  # fmt: skip
+
+    @property
     def weight(self) -> int:
         """Bytes this takes, about: the bodies that were loaded, headers, and our own objects."""
         headers = sum(len(name) + len(value) for name, value in self.page.headers)
         bodies = sum(len(sent.body) for sent in self.sent.values() if sent.body is not None)
         return bodies + (headers + _OVERHEAD) * len(self.sent)
+
+    def lighten(self) -> bool:
+        """Let go of the bodies, unless they are stored nowhere."""
+        if self.is_stored:
+            for sent in self.sent.values():
+                sent.body = None
+        return self.is_stored
+
+    def _end(self) -> None:
+        self.ends = self.plain_until = -math.inf
 
     def renew(self, page: Page) -> bool:
         """Take over the times of a page that is sent with the same bytes and headers, and return
@@ -106,15 +129,16 @@ class Ready:
         ):
             return False
         self.page = page
-        self.is_of_visit = page.origin == "visit"
-        self.ends = -math.inf
+        self.is_stored = True
+        self.note_at = _note_at(page)
+        self._end()
         return True
 
     def take(self, taken: Taken) -> None:
         """Note whether the page was taken back since it was made."""
         if taken != self.taken:
             self.taken = taken
-            self.ends = -math.inf
+            self._end()
 
     def prepare(self, now: float) -> None:
         """Write the header lists that are true at `now`, and note until when they are."""
@@ -125,16 +149,12 @@ class Ready:
             self.state = "expired"
         elif self.taken and self.state == "fresh":
             self.state = "stale"
-        self.is_plain = (
-            self.state == "fresh" and page.status == 200 and page.terms is None
-            and not self.bots_only and not page.options.get("vary")
-        )  # fmt: skip
         changing = _changing(self, now)
         for sent in self.sent.values():
             sent.ok = [*sent.fixed, *changing]
             sent.not_modified = [*sent.fixed_304, *changing]
-        self.begins = now
-        self.ends = now + _same_for(page, now)
+        self.begins, self.ends = now, now + _same_for(page, now)
+        self.plain_until = self.ends if self.is_plain and page.status == 200 else -math.inf
 
 
 def _same_for(page: Page, now: float) -> float:
@@ -149,6 +169,10 @@ def _same_for(page: Page, now: float) -> float:
     else:
         changes.append(1.0)
     return min(seconds for seconds in changes if seconds > 0)
+
+
+def _note_at(page: Page) -> float:
+    return -math.inf if page.origin == "visit" else math.inf
 
 
 def _changed_at(page: Page) -> float:

@@ -39,6 +39,9 @@ rendering: contextvars.ContextVar[tuple[str, ...]] = contextvars.ContextVar(
     "flask_prerender_rendering", default=()
 )
 
+#: The keys that this process renders at this moment, in whatever context.
+under_way: list[str] = []
+
 _ENVIRONMENT = f"{os.sep}site-packages{os.sep}"
 _STANDARD_LIBRARY = f"{sysconfig.get_path('stdlib')}{os.sep}"
 _PACKAGE = f"{Path(__file__).parent}{os.sep}"
@@ -120,7 +123,11 @@ def render(site: Site, key: str, revision: int, own: Mapping[str, str] | None = 
     chain = (*rendering.get(), key)
     signals.send(signals.render_started, site.app, key=key)
     started = time.perf_counter()
-    contextvars.Context().run(_run, site, done, chain, own or {})
+    under_way.append(key)
+    try:
+        contextvars.Context().run(_run, site, done, chain, own or {})
+    finally:
+        under_way.remove(key)
     done.duration = time.perf_counter() - started
     if done.failed:
         signals.send(

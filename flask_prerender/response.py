@@ -8,7 +8,6 @@ nobody has touched it, the prepared bytes are sent; else what was made of it.
 
 from __future__ import annotations
 
-import operator
 import typing as t
 from collections.abc import Callable
 from collections.abc import Iterable
@@ -60,7 +59,7 @@ class Responses:
         return isinstance(response, self.kind)
 
     def make(self, answer: Answer) -> Response:
-        body = _Body(lambda: self._read(answer))
+        body = _Body(answer, self._read)
         response = self._fill(body, answer.status, answer.headers[:])
         response.answer, response.given = answer, body
         return t.cast(Response, response)
@@ -85,7 +84,7 @@ class Responses:
         headers = [("Content-Type", "text/html"), ("Content-Length", "2"), ("X-A", "b")]
         try:
             plain, fast = (
-                fill(_Body(lambda: b"ok"), "404 NOT FOUND", headers[:])
+                fill(_Body(None, lambda answer: b"ok"), "404 NOT FOUND", headers[:])
                 for fill in (self._fill_plain, self._fill_fast)
             )
             return bool(
@@ -103,21 +102,22 @@ class _Body(list[bytes]):
     """The uncompressed body of a page, as the list of chunks that Werkzeug knows, read when it is
     first looked at."""
 
-    def __init__(self, read: Callable[[], bytes]) -> None:
-        super().__init__()
-        self._read: Callable[[], bytes] | None = read
-        self._seen: list[bytes] = []
+    __slots__ = ("_answer", "_read", "_seen")
+
+    def __init__(self, answer: t.Any, read: Callable[[t.Any], bytes]) -> None:
+        self._answer, self._read = answer, read
+        self._seen: bytes | None = None
 
     @property
     def is_untouched(self) -> bool:
-        now = list(super().__iter__())
-        return len(now) == len(self._seen) and all(map(operator.is_, now, self._seen))
+        if self._seen is None:
+            return not super().__len__()
+        return super().__len__() == 1 and super().__getitem__(0) is self._seen
 
     def _look(self) -> None:
-        if self._read is not None:
-            read, self._read = self._read, None
-            self._seen = [read()]
-            self[:0] = self._seen
+        if self._seen is None:
+            self._seen = self._read(self._answer)
+            self[:0] = [self._seen]
 
     def __iter__(self) -> Iterator[bytes]:
         self._look()

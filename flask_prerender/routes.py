@@ -62,14 +62,14 @@ class Routes:
     """The marked routes of one app."""
 
     def __init__(self, app: Flask, settings: Settings, select: Select | None) -> None:
-        self._app = app
-        self._settings = settings
-        self._select = select
+        self._app, self._settings, self._select = app, settings, select
         self._groups: list[Group] = []
         # A Rule is not hashable; those of a URL map live as long as the map, so ids name them.
         self._blocks: dict[int, dict[str, t.Any]] = {}
         self._marks: dict[tuple[int, tuple[int, ...]], Mark | None] = {}
         self._patterns = Patterns(settings.rules)
+        #: Called when marks change, for rooms above this one that remember some.
+        self.renewals: list[Callable[[], None]] = []
 
     def add_group(self, group: Group) -> None:
         self._groups.append(group)
@@ -82,7 +82,9 @@ class Routes:
 
     def forget(self) -> None:
         """Drop resolved marks; they are found again when asked for."""
-        self._marks.clear()
+        self._marks = {}  # whoever resolves a mark meanwhile keeps it in the old one
+        for renew in self.renewals:
+            renew()
 
     def mark_for(self, rule: Rule, path: str) -> Mark | None:
         """Return the mark of a route at a path, or ``None`` when it is not marked.
@@ -90,11 +92,10 @@ class Routes:
         :param path: as WSGI gives it: the bytes of its UTF-8, read as latin-1.
         :raises ConfigError: the selection function failed.
         """
-        # One mark for each route and set of patterns, however many paths there are.
-        known = (id(rule), self._patterns.fitting(path))
-        mark = self._marks.get(known, _UNKNOWN)
-        if mark is _UNKNOWN:
-            mark = self._marks.setdefault(known, self._resolve(rule, known[1]))
+        # One mark for each route and set of patterns.
+        known, marks = (id(rule), self._patterns.fitting(path)), self._marks
+        if (mark := marks.get(known, _UNKNOWN)) is _UNKNOWN:
+            mark = marks.setdefault(known, self._resolve(rule, known[1]))
         return t.cast("Mark | None", mark)
 
     def _resolve(self, rule: Rule, patterns: tuple[int, ...]) -> Mark | None:

@@ -29,6 +29,9 @@ Environ = Mapping[str, t.Any]
 #: The server's own order of preference: by size.
 ENCODINGS = ("br", "zstd", "gzip")
 
+#: So many ways to say Accept-Encoding are remembered with a page: clients choose them.
+_CHOSEN = 16
+
 _NOT_ACCEPTABLE = b"None of the encodings that your Accept-Encoding allows is available.\n"
 
 
@@ -85,13 +88,30 @@ class Server:
         elif ready.state == "expired" and not (last_resort and self._may_do(ready, now)):
             return None
         ready.used = True
-        if ready.is_of_visit:
-            self.site.asked_for[key] = now
-        for coding in self.encodings[environ.get("HTTP_ACCEPT_ENCODING")]:
+        if now >= ready.note_at:
+            self.note(key, ready, now)
+        accepted = environ.get("HTTP_ACCEPT_ENCODING")
+        sent = ready.chosen.get(accepted) or self._choose(ready, accepted)
+        if sent is None:
+            return _not_acceptable(environ, ready, source)
+        return self._send(environ, ready, sent, source)
+
+    def note(self, key: str, ready: Ready, now: float) -> None:
+        """Note that a page of a first visit was asked for, for the next second as well."""
+        self.site.asked_for[key] = now
+        ready.note_at = now + 1.0
+
+    def _choose(self, ready: Ready, accepted: str | None) -> Sent | None:
+        """Return the variant that an Accept-Encoding gets, remembered beside the page; ``None``
+        when none of them is acceptable."""
+        for coding in self.encodings[accepted]:
             sent = ready.sent.get(coding)
             if sent is not None:
-                return self._send(environ, ready, sent, source)
-        return _not_acceptable(environ, ready, source)
+                if len(ready.chosen) >= _CHOSEN:
+                    ready.chosen = {}
+                ready.chosen[accepted] = sent
+                return sent
+        return None
 
     def _find(self, key: str) -> tuple[Ready, str] | None:
         """Return the page from memory if it is still what is stored, else from the store."""
@@ -99,8 +119,11 @@ class Server:
         # Before the store is read: what changes meanwhile will be seen at the next request.
         revision = site.coordination.revision()
         ready: Ready | None = site.memory.get(key)
+        source = "memory"
+        if ready is None:
+            ready, source = site.memory.recall(key), "store"
         if ready is not None and ready.revision == revision:
-            return ready, "memory"
+            return ready, source
         site.follow_build()
         note_at_times(site)
         revision = site.revocations.follow()
@@ -109,12 +132,13 @@ class Server:
         if page is None or not self._is_ours():
             site.memory.drop(key)
             return None
-        source = "memory"
-        if ready is None or not ready.renew(page):
+        is_new = ready is None or not ready.renew(page)
+        if is_new:
             ready, source = Ready(page, site.settings), "store"
+        ready = t.cast(Ready, ready)
         ready.take(site.revocations.of(page))
         ready.revision = revision
-        if source == "store":
+        if is_new:
             site.memory.put(key, ready)
         return ready, source
 
@@ -151,16 +175,16 @@ class Server:
             return _part(environ, ready, sent, body, source)
         return Answer(ready.status, sent.ok[:], body, ready, source, encoding)
 
-    def _load(self, ready: Ready, sent: Sent) -> bytes | None:
+    def load_body(self, ready: Ready, sent: Sent) -> bytes | None:
         """Read a body from the store, and keep it while there is room."""
         site = self.site
         body = site.store.read(ready.page, sent.variant)
         if body is None:
             site.memory.drop(ready.page.key)
-            return None
-        sent.body = body
-        if not site.memory.put(ready.page.key, ready):
-            sent.body = None
+        elif sent.variant.size <= site.memory.limit // 8:
+            sent.body = body
+            if not site.memory.put(ready.page.key, ready):
+                sent.body = None
         return body
 
     def whole_body(self, answer: Answer) -> bytes:
@@ -175,7 +199,8 @@ class Server:
 
     def _body(self, ready: Ready, encoding: str) -> bytes | None:
         sent = ready.sent[encoding]
-        return sent.body if sent.body is not None else self._load(ready, sent)
+        body = sent.body  # looked at once: memory may make room meanwhile
+        return body if body is not None else self.load_body(ready, sent)
 
     def load(self, key: str) -> bool:
         """Bring a page into memory with the variant that browsers take, before it is asked for."""
@@ -184,7 +209,7 @@ class Server:
             return False
         ready, _ = found
         chosen = next(c for c in self.encodings["br, zstd, gzip"] if c in ready.sent)
-        return self._load(ready, ready.sent[chosen]) is not None
+        return self.load_body(ready, ready.sent[chosen]) is not None
 
 
 def _part(environ: Environ, ready: Ready, sent: Sent, body: bytes, source: str) -> Answer:

@@ -27,6 +27,7 @@ from .errors import PrerenderError
 from .errors import StoreError
 from .flights import Flights
 from .memory import Memory
+from .memory import RECORD_BYTES
 from .owner import claim
 from .owner import owner_of
 from .page import Style
@@ -84,7 +85,7 @@ class Site:
         self._open_store = open_store
         self.coordination = coordination(self.path)
         self.store = open_store(self.path)
-        self.memory: Memory[t.Any] = Memory(settings.memory_bytes)
+        self.memory: Memory[t.Any] = Memory(settings.memory_bytes, Memory(RECORD_BYTES))
         longest = settings.timeout + GRACE_SECONDS
         self.flights: Flights[t.Any] = Flights(settings.max_renders, longest)
         self.revocations = Revocations(self.coordination)
@@ -97,7 +98,7 @@ class Site:
         self.note_again_at = clock() + 60.0
         #: Called in a forked child, by rooms above this one that have threads.
         self.renewals: list[Callable[[], None]] = []
-        self._lock, self._home = threading.Lock(), (os.getpid(), threading.Lock)
+        self._lock, self._pid, self._lock_kind = threading.Lock(), os.getpid(), threading.Lock
         self.follow_build()
         self._refuse_foreign()
         _sites.add(self)
@@ -109,8 +110,8 @@ class Site:
 
     @property
     def serves(self) -> bool:
-        enabled = self.settings.enabled
-        return not (self.app.debug or self.app.testing) if enabled is None else enabled
+        enabled, config = self.settings.enabled, self.app.config
+        return not (config["DEBUG"] or config["TESTING"]) if enabled is None else enabled
 
     def typed_key(self, path: str) -> str | None:
         """Return the key of a path, or of a URL of the site, as a person types it; ``None`` when no
@@ -218,14 +219,14 @@ class Site:
         self.store.reopen()
         self.coordination.reopen()
         self.is_started = False
-        self._home = (os.getpid(), threading.Lock)
+        self._pid, self._lock_kind = os.getpid(), threading.Lock
 
     def settle(self) -> None:
         """Begin anew after a fork that nobody told Python of, as uWSGI's, and with locks that suit
         greenlets where gevent came after us."""
-        if self._home != (os.getpid(), threading.Lock):
+        if self._pid != os.getpid() or self._lock_kind is not threading.Lock:
             with _settling:
-                if self._home != (os.getpid(), threading.Lock):
+                if (self._pid, self._lock_kind) != (os.getpid(), threading.Lock):
                     self.after_fork()
 
     def close(self) -> None:

@@ -91,6 +91,7 @@ def _keep(site: Site, page: Page, bodies: Mapping[str, bytes]) -> None:
     :raises StoreError: there is no room for it in memory.
     """
     ready = Ready(page, site.settings)
+    ready.is_stored = False
     for encoding, sent in ready.sent.items():
         sent.body = bodies.get(encoding) or site.store.read(page, sent.variant)
         if sent.body is None:

@@ -186,6 +186,10 @@ def _publish(site: Site, target: Target, claim: Claim) -> Outcome:
     outcome = publish(site, target, origin="visit", token=claim.token)
     if outcome.is_stored:
         site.unstorable.pop(target.key, None)
+        if not site.is_read_only:
+            site.memory.drop(
+                target.key
+            )  # the same bytes again are no news: it is still purged there
         return outcome
     if outcome.reason == "store":
         site.store_rests_until = site.clock() + _STORE_RESTS_SECONDS

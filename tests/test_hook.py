@@ -379,6 +379,7 @@ def test_whatever_the_store_raises_the_app_answers(make_app, wsgi_get, caplog, v
     wsgi_get(app)
     store.errors = {verb: error}
     for _ in range(3):
+        app.extensions["prerender"].coordination.advance()  # or nobody asks for what is known
         answer = wsgi_get(app)
         assert (answer.status, answer.body) == (200, BODY.encode())
         assert answer.get("X-Prerendered") is None

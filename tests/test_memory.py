@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flask_prerender import Prerender
 from flask_prerender.memory import Memory
 from flask_prerender.signals import page_served
 from flask_prerender.stores.memory import MemoryStore
@@ -18,6 +19,13 @@ from flask_prerender.stores.memory import MemoryStore
 class Thing:
     weight: int
     used: bool = False
+    lightened: bool = False
+    is_stored: bool = True
+
+    def lighten(self):
+        self.lightened = self.is_stored
+        self.weight = min(self.weight, 5)
+        return self.is_stored
 
 
 def kept(memory, *keys):
@@ -132,6 +140,47 @@ def test_when_all_were_used_the_oldest_goes():
     assert kept(memory, "/0", "/1", "/new") == ["/1", "/new"]
 
 
+# What goes below.
+
+
+def test_what_makes_room_goes_below_lightened():
+    memory = Memory(800, below := Memory(800))
+    for n in range(9):
+        memory.put(f"/{n}", Thing(100))
+    assert (kept(memory, "/0", "/1"), kept(below, "/0", "/1")) == (["/1"], ["/0"])
+    assert memory.recall("/0").lightened
+    assert (memory.weight, below.weight) == (800, 5)
+
+
+def test_what_is_too_large_goes_below_at_once():
+    memory = Memory(0, below := Memory(800))
+    assert not memory.put("/a", Thing(101))
+    assert (memory.get("/a"), below.get("/a").lightened) == (None, True)
+    assert Memory(0).recall("/a") is None
+
+
+def test_what_cannot_be_read_again_goes_nowhere():
+    memory = Memory(0, below := Memory(800))
+    memory.put("/a", Thing(1, is_stored=False))
+    assert (len(memory), len(below)) == (0, 0)
+
+
+def test_no_value_is_in_both():
+    memory = Memory(800, below := Memory(800))
+    memory.put("/a", thing := Thing(101))
+    assert below.get("/a") is thing
+    memory.put("/a", thing)
+    assert (memory.get("/a"), below.get("/a"), below.weight) == (thing, None, 0)
+
+
+@pytest.mark.parametrize("how", ["drop", "clear"])
+def test_forgetting_reaches_what_is_below(how):
+    memory = Memory(0, below := Memory(800))
+    memory.put("/a", Thing(1))
+    memory.drop("/a") if how == "drop" else memory.clear()
+    assert (memory.recall("/a"), below.weight) == (None, 0)
+
+
 keys = st.sampled_from("abcdefgh")
 steps = st.one_of(
     st.tuples(st.just("put"), keys, st.integers(0, 15), st.booleans()),
@@ -142,7 +191,7 @@ steps = st.one_of(
 
 @given(st.lists(steps, max_size=60))
 def test_the_limit_holds_and_the_books_are_right(todo):
-    memory = Memory(80)
+    memory = Memory(80, below := Memory(40))
     for step, key, *rest in todo:
         if step == "put":
             assert memory.put(key, Thing(*rest)) == (rest[0] <= 10)
@@ -153,6 +202,9 @@ def test_the_limit_holds_and_the_books_are_right(todo):
         there = [found for key in "abcdefgh" if (found := memory.get(key)) is not None]
         assert memory.weight == sum(found.weight for found in there) <= 80
         assert len(memory) == len(there)
+        found = {key: value for key in "abcdefgh" if (value := below.get(key)) is not None}
+        assert below.weight == sum(value.weight for value in found.values()) <= 40
+        assert kept(memory, *found) == []
 
 
 def test_many_threads_keep_the_books_right():
@@ -311,7 +363,7 @@ def test_what_is_asked_for_stays_in_memory_while_others_pass(site):
     assert reads == [0] * 60
 
 
-def test_without_memory_every_hit_reads_the_store(site):
+def test_without_memory_every_hit_reads_its_body(site):
     prerender, store, ask = site({"PRERENDER_MEMORY_BYTES": 0})
     ask("/a")
     store.gets = store.reads = 0
@@ -323,8 +375,50 @@ def test_without_memory_every_hit_reads_the_store(site):
     with page_served.connected_to(note):
         bodies = {ask("/a").body for _ in range(3)}
     assert bodies == {f"a{BODY}".encode()}
-    assert (store.gets, store.reads, sources) == (3, 3, ["store"] * 3)
+    assert (store.gets, store.reads, sources) == (0, 3, ["store"] * 3)
     assert (len(prerender.memory), prerender.memory.weight) == (0, 0)
+    prerender.coordination.advance()
+    ask("/a")
+    ask("/a")
+    assert (store.gets, store.reads) == (1, 5)
+
+
+def test_pages_that_left_memory_come_back_with_their_bodies(site):
+    prerender, store, ask = site({"PRERENDER_MEMORY_BYTES": 80_000})
+    names = [f"/{n}" for n in range(14)]
+    for name in names:
+        ask(name)
+    inside = [name for name in names if prerender.memory.get(name)]
+    below = [name for name in names if prerender.memory.recall(name)]
+    assert inside
+    assert sorted(inside + below) == sorted(names)
+    assert all(sent.body is None for sent in prerender.memory.recall(below[0]).sent.values())
+    store.gets = store.reads = 0
+    for _ in range(3):
+        assert ask(below[0]).body == f"{below[0][1:]}{BODY}".encode()
+    # Its row once, for the pages stored since moved the revision; its body until it was inside.
+    assert (store.gets, store.reads) == (1, 1)
+    assert prerender.memory.weight <= 80_000
+
+
+@pytest.mark.parametrize("limit", [0, 64 * 1024 * 1024])
+def test_a_purged_page_that_is_made_again_with_the_same_bytes_is_served(site, wsgi_get, limit):
+    prerender, _, ask = site({"PRERENDER_MEMORY_BYTES": limit})
+    ask("/a")
+    with prerender.app.app_context():
+        Prerender().purge("/a")
+    answer = wsgi_get(prerender.app, "/a")
+    assert answer.get("Cache-Status") == "flask-prerender; fwd=stale; stored"
+
+
+def test_what_is_remembered_without_memory_is_bounded(site):
+    prerender, _, ask = site({"PRERENDER_MEMORY_BYTES": 0, "PRERENDER_MAX_PAGES": 100_000})
+    below = prerender.memory._below
+    below.limit = 40_000
+    for n in range(30):
+        ask(f"/{n}")
+    assert 0 < len(below) < 30
+    assert below.weight <= 40_000
 
 
 def test_a_page_too_big_for_memory_is_served_from_the_store(site):

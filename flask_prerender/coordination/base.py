@@ -68,7 +68,8 @@ class Coordination(Protocol):
 
     def cell(self) -> Sequence[int]:
         """Return what has the current revision as its first item, for about a second: who looks at
-        it for each request pays for no call."""
+        it for each request pays for no call. What no page can have stands for one that is not known
+        yet."""
         ...
 
     def advance(self) -> int:

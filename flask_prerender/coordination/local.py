@@ -42,9 +42,10 @@ _SCHEMA = (
     "CREATE INDEX once_by_until ON once (until)",
 )
 _LEASE = "SELECT ends, failures, not_before FROM leases WHERE key = ?"
+#: No page was ever stored at this revision: as long as there is no counter, whoever asks looks.
+_NO_CELL = (-1,)
 #: So many revocations of each kind, soft and hard, are kept apart, and so often somebody looks
 #: whether there are more.
-_NO_CELL = (0,)
 _REVOCATIONS = 50_000
 _FOLD_EACH = 1000
 _LOOK_SECONDS = 1.0
