@@ -109,15 +109,16 @@ class _Work:
         """
         self._wires.answers.send_bytes(READY)
         while True:
-            self._answer_all(self._wires.asks.recv())
+            self._answer_all(*self._wires.asks.recv())
 
-    def _answer_all(self, questions: list[Asked]) -> None:
+    def _answer_all(self, questions: list[Asked], heard: frozenset[str]) -> None:
         stored = self._stored([asked[1] for asked in questions])
         answers: list[Answer] = []
         since = time.monotonic()
         for asked in questions:
             self._wires.current.value = asked[0]
-            answers.append(self._answer(asked, stored.get(asked[1])))
+            answer = self._answer(asked, stored.get(asked[1]))
+            answers.append(answer._replace(sent=[one for one in answer.sent if one[0] in heard]))
             now = time.monotonic()
             if len(answers) >= _TOGETHER or now - since > _SECONDS:
                 self._send(answers)

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextlib import suppress
+from itertools import count
 from pathlib import Path
 from typing import TypeVar
 
@@ -25,6 +26,9 @@ log = logging.getLogger(__name__)
 
 PART = ".part"
 _AGAIN_SECONDS = 0.003
+#: Another container on the same disk may have a process of our number.
+_OURS = secrets.token_hex(8)
+_count = count()
 
 #: Flags that do not exist everywhere.
 NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
@@ -129,19 +133,25 @@ def find_directory(root: Path, *parts: str, known: set[str] | None = None) -> st
     return path
 
 
-def make_directory(root: Path, *parts: str, known: set[str] | None = None) -> str:
+def make_directory(
+    root: Path, *parts: str, known: set[str] | None = None, is_absent: bool = False
+) -> str:
     """Return the directory below `root`, made where it is absent.
 
     `root` itself may be a symbolic link; below it none is followed.
 
     :param known: directories that were found a moment ago; what is found or made is added.
+    :param is_absent: the last one was not there a moment ago.
     :raises OSError: a part of the way is a file or a symbolic link, or cannot be made.
     """
     path = str(root)
     known = set() if known is None else known
-    for part in parts:
+    for left, part in zip(range(len(parts), 0, -1), parts, strict=True):
         path = f"{path}/{part}"
         if path in known:
+            continue
+        if is_absent and left == 1 and _is_made(path):
+            known.add(path)
             continue
         try:
             mode = os.lstat(path).st_mode
@@ -176,7 +186,7 @@ def part_name(directory: Path) -> Path:
 
 
 def _own_name() -> str:
-    return f"{os.getpid()}-{secrets.token_hex(8)}{PART}"
+    return f"{os.getpid()}-{_OURS}{next(_count):x}{PART}"
 
 
 @contextmanager

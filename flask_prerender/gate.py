@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 from .freshness import read_terms
@@ -72,12 +73,14 @@ def stored_headers(site: Site, done: Render, mark: Mark) -> tuple[tuple[str, str
     """Return the response's own headers that are part of the page, and those of the mark."""
     own = {name.lower() for name, _ in mark.headers}
     # RFC 9111, section 3.1: what Connection names is for one connection.
-    own |= {name.lower() for name in header_values(done, "connection")}
-    kept = [
-        (name, _relative(site, done.key, value) if name.lower() == "location" else value)
-        for name, value in done.headers
-        if name.lower() not in NOT_STORED and name.lower() not in own
-    ]
+    own.update(header_values(done, "connection"))
+    kept: list[tuple[str, str]] = []
+    for pair in done.headers:
+        name = pair[0].lower()
+        if name == "location" and name not in own:
+            kept.append((pair[0], _relative(site, done.key, pair[1])))
+        elif name not in NOT_STORED and name not in own:
+            kept.append(pair)
     return (*kept, *mark.headers)
 
 
@@ -178,7 +181,12 @@ def _coded(site: Site, done: Render, mark: Mark) -> Verdict:
 
 
 def _headers(site: Site, done: Render, mark: Mark) -> Verdict:
-    kept = stored_headers(site, done, mark)
+    done.kept = stored_headers(site, done, mark)
+    return _sendable(done.kept)
+
+
+@lru_cache(256)  # most pages of a site have the same ones
+def _sendable(kept: tuple[tuple[str, str], ...]) -> Verdict:
     for name, value in kept:
         if not _TOKEN.match(name) or _UNSENDABLE.search(value):
             return Verdict("header", f"{name!r} cannot be sent")

@@ -38,6 +38,7 @@ _ANNOUNCE_SECONDS = 0.2
 #: What was swept at the start of a shorter build needs no sweep at its end: bodies that a page had
 #: until lately are left to those who read them.
 _SWEEP_SECONDS = 60.0
+_SWEEP_EACH = 600.0
 
 
 class Build:
@@ -99,8 +100,8 @@ class Build:
         with closing(self):
             self._move()
             site.claim()
-            site.store.sweep()
             number = site.store.next_build()
+            self._sweep(number)
             site.coordination.next_token()  # what others began before is older than its pages
             signals.send(signals.generate_started, site.app, total=report.total)
             try:
@@ -110,6 +111,13 @@ class Build:
             finally:
                 self._announce()  # however it ended, servers are to see what was stored
             self._finish(number)
+
+    def _sweep(self, number: int) -> None:
+        """Sweep at times, and whenever the build before this one did not come to its end."""
+        site, now = self._site, self._site.clock()
+        was_killed = site.store.last_build() != number - 1
+        if site.coordination.once("sweep", now + _SWEEP_EACH, now) or was_killed:
+            site.store.sweep()
 
     def _move(self) -> None:
         site = self._site
@@ -126,10 +134,11 @@ class Build:
         return self._output or usual
 
     def _stored(self) -> Iterator[Page]:
-        """Yield the pages that are stored where the build goes, while that can be told."""
+        """Yield the pages of first visits that are stored where the build goes, while that can be
+        told."""
         with suppress(StoreError):  # the build itself will say it
             if self._site.output == self._destination and self._site.owns_pages():
-                yield from self._site.store.pages()
+                yield from self._site.store.pages(before=1)
 
     def _publish(self, number: int) -> Iterator[Outcome]:
         announced = time.monotonic()

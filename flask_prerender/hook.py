@@ -19,6 +19,7 @@ from .errors import PrerenderError
 from .known import Known
 from .known import Paths
 from .lane import Lane
+from .links import template_links
 from .marks import Mark
 from .options import EVERY
 from .page import is_same_anew
@@ -46,6 +47,7 @@ from .visit import visit
 #: So many pages that each ask for the next one are a loop, though their paths differ.
 _DEEP = 4
 _READING = ("GET", "HEAD")
+_OTHERS = {"prerendering": False}
 _SITEMAP = re.compile(r"/sitemap(?:-[0-9]+)?\.xml\Z")
 
 
@@ -67,7 +69,10 @@ class Hook:
         app.before_request(self.before_request)
         if self.lane is not None:
             self.lane.install()
-        app.context_processor(lambda: {"prerendering": is_rendering()})
+        # The first but Flask's own: what others say wins.
+        app.template_context_processors[None].insert(
+            1, lambda: {"prerendering": True, **template_links(app)} if is_rendering() else _OTHERS
+        )
 
     def before_request(self) -> Response | None:
         """Answer from the store, or let the app answer, also where something goes wrong in here."""

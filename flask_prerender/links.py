@@ -75,3 +75,26 @@ def remember_links(app: Flask) -> None:
     adapter.__class__ = _Remembering
     remembering = t.cast(_Remembering, adapter)
     remembering.links = known.setdefault(place, {})
+
+
+def template_links(app: Flask) -> dict[str, t.Any]:
+    """Return the ``url_for`` of the templates of a render, which does not ask Flask for what it
+    remembers; or nothing, where Flask's own may say something else each time."""
+    adapter = _context.url_adapter
+    if type(adapter) is not _Remembering or any(app.url_default_functions.values()):
+        return {}
+    own = app.jinja_env.globals.get("url_for")
+    if own != app.url_for or getattr(own, "__func__", None) is not Flask.url_for:
+        return {}
+    links, ask = adapter.links, app.url_for
+
+    def url_for(endpoint: t.Any, **values: t.Any) -> str:
+        if not _PLAIN.issuperset(map(type, values.values())) or endpoint[:1] == ".":
+            return ask(endpoint, **values)
+        name = (endpoint, *values.items())
+        url = links.get(name)
+        if url is None:
+            url = links[name] = ask(endpoint, **values)
+        return url
+
+    return {"url_for": url_for}

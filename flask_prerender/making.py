@@ -6,7 +6,6 @@ import random
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from dataclasses import replace
 
 from .budgets import check_size
 from .compress import compress
@@ -73,8 +72,7 @@ def make(site: Site, judged: Judged, previous: Page | None) -> Made:
         same = previous.headers == page.headers and previous.status == page.status
         if previous.compressors in _packer(site, judged).accepted:
             generated_at = previous.generated_at if same else page.generated_at
-            known = replace(
-                page,
+            known = page.but(
                 variants=previous.variants,
                 compressors=previous.compressors,
                 generated_at=generated_at,
@@ -95,7 +93,7 @@ def packed(site: Site, judged: Judged, page: Page) -> Made:
         small = pack(site, packer, body, page.mimetype)
     _look_for_localhost(site, page.key, body)
     variants = (page.identity, *_variants(small))
-    page = replace(page, variants=variants, compressors=packer.signature)
+    page = page.but(variants=variants, compressors=packer.signature)
     check_size(site, judged.target.mark, page)
     return Made(judged, page, {IDENTITY: body, **small})
 
@@ -174,7 +172,9 @@ def _page(site: Site, judged: Judged, previous: Page | None) -> Page:
     if origin != "build":
         origin, build = ("visit", 0) if previous is None else (previous.origin, previous.build)
     revalidate, expire = _life(site, target, done, now)
-    headers = stored_headers(site, done, target.mark)
+    headers = done.kept
+    if headers is None:
+        headers = stored_headers(site, done, target.mark)
     variants = _variants({IDENTITY: done.body})
     file = file_for(target.key, mimetype_of(headers), site.style)
     if file is None:

@@ -124,6 +124,10 @@ class Page:
         ]
         return _ENCODER.encode(facts)
 
+    def but(self, **facts: Any) -> Page:
+        """Return a page with some other facts."""
+        return _made_of({name: facts.get(name, getattr(self, name)) for name in self.__slots__})
+
     @classmethod
     def from_json(cls, text: str) -> Page:
         """Read what :meth:`to_json` wrote.
@@ -136,12 +140,27 @@ class Page:
             facts["variants"] = tuple(Variant(**variant) for variant in facts["variants"])
             facts["tags"] = tuple(facts["tags"])
             facts["templates"] = tuple(facts["templates"])
-            page = cls(**facts)
+            # One of an earlier version may lack what has a default.
+            page = _made_of(facts) if len(facts) == len(_SETTERS) else cls(**facts)
         except (TypeError, KeyError, AttributeError) as error:
             raise ValueError(f"not a page: {error}") from error
         if not page.variants or page.variants[0].encoding != IDENTITY:
             raise ValueError("not a page: no identity variant")
         return page
+
+
+#: A frozen class is slow to make, and a build makes several pages of each.
+_SETTERS = tuple((name, getattr(Page, name).__set__) for name in Page.__slots__)
+
+
+def _made_of(facts: dict[str, Any]) -> Page:
+    """
+    :raises KeyError: one is missing.
+    """
+    page = Page.__new__(Page)
+    for name, put in _SETTERS:
+        put(page, facts[name])
+    return page
 
 
 def digest(body: bytes) -> str:

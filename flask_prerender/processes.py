@@ -33,6 +33,7 @@ from .site import GRACE_SECONDS
 from .site import Site
 from .wire import Answer
 from .wire import asked
+from .wire import heard
 from .wire import judged_of
 from .wire import send_again
 
@@ -110,7 +111,7 @@ class Processes:
             return
         child.waiting.update(some)
         with suppress(OSError):  # it is dead, which is noticed where its answers are heard
-            child.wires.asks.send([asked(*one) for one in some])
+            child.wires.asks.send(([asked(*one) for one in some], heard()))
 
     def _next(self, targets: Iterator[Target]) -> tuple[int, Target] | None:
         if self._again:

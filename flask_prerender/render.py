@@ -85,6 +85,8 @@ class Render:
     read_at: dict[str, str] = field(default_factory=dict)
     rule: str = ""
     endpoint: str = ""
+    #: The headers that are part of the page, once the gate has looked at them.
+    kept: tuple[tuple[str, str], ...] | None = None
     #: Set when Flask has opened the session and matched the URL: from here on, what is read is
     #: read by the app and not by its framework.
     is_dispatched: bool = False
@@ -153,7 +155,7 @@ def _run(site: Site, done: Render, chain: tuple[str, ...], own: Mapping[str, str
         status: str, headers: list[tuple[str, str]], exc_info: t.Any = None
     ) -> t.Callable[[bytes], None]:
         done.status = int(status.split(" ", 1)[0])
-        done.headers = list(headers)
+        done.headers = [(name, value) for name, value in headers]
         if any(n.lower() == "content-type" and v.startswith(_STREAMS) for n, v in headers):
             done.stopped = "stream"
         return body.write

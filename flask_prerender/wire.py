@@ -20,7 +20,7 @@ Sent = list[tuple[str, dict[str, t.Any]]]
 
 _FACTS = (
     "status", "headers", "body", "duration", "stopped", "reads", "looked_at", "fresh_for",
-    "expires_at", "tags", "templates", "terms", "read_at", "rule", "endpoint",
+    "expires_at", "tags", "templates", "terms", "read_at", "rule", "endpoint", "kept",
 )  # fmt: skip
 
 
@@ -61,6 +61,11 @@ def answer_of(number: int, judged: Judged, sent: Sent) -> Answer:
         tuple(getattr(done, name) for name in _FACTS),
     )  # fmt: skip
     return Answer(number, facts, [(name, _portable(told)) for name, told in sent])
+
+
+def heard() -> frozenset[str]:
+    """Return the names of the signals that somebody listens to."""
+    return frozenset(name for name, one in signals.SIGNALS.items() if one.receivers)
 
 
 def judged_of(answer: Answer, target: Target, build: int) -> Judged:

@@ -857,3 +857,21 @@ def test_a_build_takes_time(make_app: MakeApp) -> None:
     report = generate(app)
     assert 0 < report.duration <= time.perf_counter() - started
     assert all(0 < one.duration < report.duration for one in report.slowest)
+
+
+def test_a_build_sweeps_at_times_and_after_one_that_was_killed(
+    make_app: MakeApp, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app, swept = make_app(), []
+    app.add_url_rule("/", "page", mark(lambda: "page"))
+    store = app.extensions["prerender"].store
+    monkeypatch.setattr(store, "sweep", lambda: swept.append(clock()))
+    for seconds in (0, 300, 301, 100):
+        clock.forward(seconds)
+        assert generate(app).is_good
+    assert len(swept) == 2
+    store.next_build()  # of a build that never ends
+    assert generate(app).is_good
+    assert len(swept) == 3
+    assert generate(app).is_good
+    assert len(swept) == 3

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+from flask import Blueprint
 from flask import Flask
+from flask import render_template_string
 from flask import request
 from flask import url_for
 from werkzeug.routing import BaseConverter
@@ -14,6 +17,7 @@ from werkzeug.routing import BuildError
 from werkzeug.routing import MapAdapter
 
 from flask_prerender import links
+from flask_prerender import Prerender
 from flask_prerender.render import render
 
 MakeApp = Callable[..., Flask]
@@ -164,3 +168,98 @@ def test_so_many_are_remembered_and_no_more(
         assert text(app, f"/{number}") == expected
         (known,) = app.extensions[links._NAME].values()
         assert len(known) <= 10
+
+
+# Templates, which do not even ask Flask.
+
+PAGE = "{{ url_for('item', number=3) }} {{ url_for('item', number=4, q='a b') }}"
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The endpoints that Flask's own ``url_for`` was asked for."""
+    endpoints: list[str] = []
+    handle = Flask.inject_url_defaults
+
+    def note(self: Flask, endpoint: str, values: dict[str, Any]) -> None:
+        endpoints.append(endpoint)
+        handle(self, endpoint, values)
+
+    monkeypatch.setattr(Flask, "inject_url_defaults", note)
+    return endpoints
+
+
+def add_template(app: Flask, source: str = PAGE) -> None:
+    add_item(app)
+    app.add_url_rule("/", "home", lambda: render_template_string(source))
+
+
+def test_a_template_asks_flask_once(make_app: MakeApp, asked: list[str]) -> None:
+    app = make_app()
+    add_template(app)
+    expected = "/item/3 /item/4?q=a+b"
+    assert [text(app, "/") for _ in range(3)] == [expected] * 3
+    assert asked == ["item", "item"]
+    assert app.test_client().get("/").text == expected
+    assert len(asked) == 4
+
+
+def test_a_template_gets_what_it_would_get_without(make_app: MakeApp) -> None:
+    calls = [f"url_for({name!r}, **values[{n}])" for n, (name, _) in enumerate(QUESTIONS)]
+    app = make_app()
+    app.add_url_rule("/any/<value>", "any", lambda value: value)
+    app.add_url_rule("/read", "both", lambda: "", methods=["GET"])
+    app.add_url_rule("/write", "both", methods=["POST"])
+    source = " ".join(f"{{{{ {call} }}}}" for call in calls)
+    values = [values for _, values in QUESTIONS]
+    app.add_url_rule("/", "home", lambda: render_template_string(source, values=values))
+    found = [text(app, "/"), text(app, "/"), app.test_client().get("/").text]
+    assert found[0] == found[1] == found[2]
+    assert "#top" in found[0]
+
+
+@pytest.mark.parametrize("where", ["before", "after", "global", "given", "app"])
+def test_a_url_for_of_the_app_wins(tmp_path: Path, where: str) -> None:
+    app = Flask("own", root_path=str(tmp_path), instance_path=str(tmp_path / "instance"))
+
+    def own(endpoint: str, **values: Any) -> str:
+        return "own"
+
+    more: dict[str, Any] = {"url_for": own} if where == "given" else {}
+    if where == "before":
+        app.context_processor(lambda: {"url_for": own})
+    if where == "global":
+        app.jinja_env.globals["url_for"] = own
+    if where == "app":
+        app.url_for = own  # type: ignore[method-assign]
+    Prerender(app)
+    if where == "after":
+        app.context_processor(lambda: {"url_for": own})
+    add_item(app)
+    app.add_url_rule("/", "home", lambda: render_template_string(PAGE, **more))
+    assert [text(app, "/") for _ in range(2)] == ["own own"] * 2
+    app.extensions["prerender"].close()
+
+
+def test_templates_of_each_request_have_its_defaults(make_app: MakeApp) -> None:
+    app = make_app()
+    source = "{{ url_for('about') }}"
+    app.add_url_rule("/<lang>/", "home", lambda lang: render_template_string(source))
+    app.add_url_rule("/<lang>/about", "about", lambda lang: lang)
+
+    @app.url_defaults
+    def add_language(endpoint: str, values: dict[str, Any]) -> None:
+        values.setdefault("lang", (request.view_args or {})["lang"])
+
+    assert [text(app, f"/{one}/") for one in ("de", "en")] == ["/de/about", "/en/about"]
+
+
+def test_a_relative_endpoint_is_that_of_its_blueprint(make_app: MakeApp) -> None:
+    app = make_app()
+    for name in ("one", "two"):
+        blueprint = Blueprint(name, __name__, url_prefix=f"/{name}")
+        blueprint.add_url_rule(
+            "/", "home", lambda: render_template_string("{{ url_for('.home') }}")
+        )
+        app.register_blueprint(blueprint)
+    assert [text(app, f"/{name}/") for name in ("one", "two")] == ["/one/", "/two/"]

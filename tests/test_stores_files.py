@@ -835,11 +835,11 @@ def test_the_tree_follows_the_index_when_somebody_comes_between(
     }
     tree_set = store._tree.set
 
-    def come_between(*args: object) -> object:
+    def come_between(*args: object, **more: object) -> object:
         store._tree.set = tree_set  # type: ignore[method-assign]
         for step in deeds[deed]:
             step()
-        return tree_set(*args)  # type: ignore[arg-type]
+        return tree_set(*args, **more)  # type: ignore[arg-type]
 
     store._tree.set = come_between  # type: ignore[assignment, method-assign]
     store.put(*make_page(body=b"older"))

@@ -69,8 +69,9 @@ class Blobs:
     def write(self, digest: str, body: bytes) -> None:
         """Store `body`; a blob that has these bytes already is not touched."""
         path = self.path(digest)
+        # Asked before it is opened: what is absent is the common case, and an exception dear.
         with suppress(OSError):
-            if read_whole(path, len(body)) == body:
+            if os.access(path, os.F_OK) and read_whole(path, len(body)) == body:
                 return
         shard = not self._durable or Path(path).parent.is_dir()
         if digest[:2] not in self._known:

@@ -87,6 +87,11 @@ class FileStore:
 
     def put_all(self, batch: Batch) -> list[StoreError | None]:
         puts = [Put(page, bodies) for page, bodies in batch]
+        for start in range(0, len(puts), _BATCH):
+            self._put_all(puts[start : start + _BATCH])
+        return [put.error for put in puts]
+
+    def _put_all(self, puts: Sequence[Put]) -> None:
         known: set[str] = set()  # directories of the tree
         for put in puts:
             try:
@@ -97,14 +102,11 @@ class FileStore:
         try:
             if wanted:
                 with self._index.write() as writing:
-                    for put in wanted:
-                        self._enter(writing, put, known)
-                    self._let_go(writing, chain.from_iterable(put.loose for put in wanted))
+                    self._enter_all(writing, wanted, known)
         except StoreError as error:
             for put in wanted:
                 put.error = put.error or error
         self._settling.settle([put for put in wanted if put.error is None], known)
-        return [put.error for put in puts]
 
     def _write_bodies(self, put: Put) -> None:
         put.check()
@@ -114,30 +116,43 @@ class FileStore:
             if variant.encoding in SUFFIXES:
                 put.paths[variant.encoding] = self._blobs.path(variant.digest)
 
-    def _enter(self, writing: Writing, put: Put, known: set[str]) -> None:
-        # What is wrong with one page is found before anything of it is written. What is wrong with
-        # the index ends the transaction.
-        try:
-            former = self._admit(writing, put)
-            held = former.held if former and former.file == put.page.file else ()
-            put.held, put.troubles = self._tree.claim(put.page.file, put.paths, held, known)
-        except (OSError, StoreError) as error:
-            put.fail(error, self.root)
-            return
-        put.loose = writing.put(put.page, put.record, put.seal, put.held, former)
+    def _enter_all(self, writing: Writing, puts: Sequence[Put], known: set[str]) -> None:
+        keys, files = [put.page.key for put in puts], [put.page.file for put in puts]
+        entries, owners = writing.places(keys, files)
+        entered: set[str] = set()
+        for put in puts:
+            # What is wrong with one page is found before anything of it is written. What is wrong
+            # with the index ends the transaction.
+            page = put.page
+            former = entries.get(page.key)
+            if page.key in entered:  # twice in one batch
+                former = writing.find(page.key)
+            entered.add(page.key)
+            try:
+                self._admit(put, former, owners.get(page.file, page.key))
+                held = former.held if former and former.file == page.file else ()
+                claimed = self._tree.claim(page.file, put.paths, held, known)
+            except (OSError, StoreError) as error:
+                put.fail(error, self.root)
+                continue
+            put.held, put.troubles, put.is_new = claimed
+            put.loose = writing.put(page, put.record, put.seal, put.held, former)
+            if former is not None:
+                owners.pop(former.file, None)
+            owners[page.file] = page.key
+        self._let_go(writing, chain.from_iterable(put.loose for put in puts))
 
-    def _admit(self, writing: Writing, put: Put) -> Entry | None:
-        """Return the page's former entry; its file is removed if the page has another one now."""
+    def _admit(self, put: Put, former: Entry | None, owner: str) -> None:
+        """See to it that the page may be stored. The file of its former entry is removed if it has
+        another one now."""
         page = put.page
-        owner, former = writing.place(page.key, page.file)
-        if owner not in (None, page.key):
-            raise CollisionError(page.key, page.file, str(owner))
+        if owner != page.key:
+            raise CollisionError(page.key, page.file, owner)
         if former is not None and former.token > page.token:
             raise late(page, former.token)
         self._complete(page, put.bodies)
         if former is not None and former.file != page.file:
             self._leave(former)
-        return former
 
     def _leave(self, entry: Entry) -> None:
         try:

@@ -188,18 +188,22 @@ class Writing:
             return None
         return Entry(found[0], found[1], frozenset(found[2].split()), *found[3:])
 
-    def place(self, key: str, file: str) -> tuple[str | None, Entry | None]:
-        """Return the key of the page that has `file`, and the entry of `key`."""
-        owner, former = None, None
-        for found in self._connection.execute(
-            "SELECT key, id, file, held, seal, record, token FROM pages WHERE key = ? OR file = ?",
-            (key, file),
-        ):
-            if found[2] == file:
-                owner = found[0]
-            if found[0] == key:
-                former = Entry(found[1], found[2], frozenset(found[3].split()), *found[4:])
-        return owner, former
+    def places(
+        self, keys: Sequence[str], files: Sequence[str]
+    ) -> tuple[dict[str, Entry], dict[str, str]]:
+        """Return the entries of keys, and by file the key of the page that has it."""
+        entries, owners = {}, {}
+        for name, some in (("key", keys), ("file", files)):
+            marks = ", ".join("?" * len(some))
+            for key, *rest in self._connection.execute(
+                "SELECT key, id, file, held, seal, record, token FROM pages"
+                f" WHERE {name} IN ({marks})",
+                some,
+            ):
+                owners[rest[1]] = key
+                if name == "key":
+                    entries[key] = Entry(rest[0], rest[1], frozenset(rest[2].split()), *rest[3:])
+        return entries, owners
 
     def owner(self, file: str) -> str | None:
         """Return the key of the page that has `file`."""
@@ -212,7 +216,7 @@ class Writing:
     ) -> set[str]:
         """Return the digests of the bodies that the page has no more.
 
-        :param former: the page's entry as it is, which :meth:`place` found in this transaction.
+        :param former: the page's entry as it is, which :meth:`places` found in this transaction.
         """
         run = self._connection.execute
         kept = (" ".join(sorted(held)), record_seal, record)

@@ -11,12 +11,15 @@ from ..page import digest
 from ..page import Page
 from .index import seal
 
+_OUTSIDE = frozenset({"", ".", ".."})
+
 
 class Put:
     """A page, its bodies, and how far it came.
 
     :ivar paths: the blobs of the encodings that the tree has names for.
-    :ivar held: the encodings whose places in the tree are ours.
+    :ivar held: the encodings whose places in the tree are ours. :ivar is_new: whether there was no
+        directory for them.
     :ivar loose: the bodies that the page had until now.
     :ivar troubles: what is wrong with the tree. :ivar error: why the page is not stored.
     """
@@ -27,6 +30,7 @@ class Put:
         self.seal = seal(self.record)
         self.paths: dict[str, str] = {}
         self.held: set[str] = set()
+        self.is_new = False
         self.loose: set[str] = set()
         self.troubles: list[str] = []
         self.error: StoreError | None = None
@@ -45,7 +49,7 @@ class Put:
         """
         page = self.page
         parts = page.file.split("/")
-        if any(part in ("", ".", "..") for part in parts) or set(page.file) & {"\\", "\0"}:
+        if not _OUTSIDE.isdisjoint(parts) or "\\" in page.file or "\0" in page.file:
             raise StoreError(f"{page.key}: {page.file!r} is not a place below the public tree.")
         for variant in page.variants:
             body = self.bodies.get(variant.encoding)

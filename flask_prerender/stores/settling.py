@@ -36,7 +36,9 @@ class Settling:
         """Bring the tree in line with rows just committed, and tell what went wrong."""
         changed = []
         for put in puts:
-            was_changed, troubles = self._tree.set(put.page.file, put.paths, put.held, known)
+            was_changed, troubles = self._tree.set(
+                put.page.file, put.paths, put.held, known, is_new=put.is_new
+            )
             put.troubles += troubles
             if was_changed:
                 changed.append(put)

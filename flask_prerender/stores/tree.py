@@ -43,8 +43,9 @@ class Tree:
 
     def claim(
         self, file: str, blobs: Mapping[str, str], held: Collection[str], known: Known
-    ) -> tuple[set[str], list[str]]:
-        """Return the encodings whose places are ours or free, and what stands in other places.
+    ) -> tuple[set[str], list[str], bool]:
+        """Return the encodings whose places are ours or free, what stands in other places, and
+        whether there is no directory for them yet.
 
         :param blobs: the blob of each encoding of the page.
         :param held: the encodings whose places were ours before.
@@ -53,9 +54,9 @@ class Tree:
         try:
             parent = self._parent(file, known)
         except OSError as error:
-            return set(held), [_reason(error, file)]
+            return set(held), [_reason(error, file)], False
         if parent is None:
-            return set(blobs), []
+            return set(blobs), [], True
         ours, foreign = set(), []
         for encoding in SUFFIXES:
             place = _place(parent, file, encoding)
@@ -68,17 +69,28 @@ class Tree:
             elif encoding in held and os.path.lexists(place):
                 ours.add(encoding)
         # Beside a file that is not ours, our encoded ones would answer in its name.
-        return ours if IDENTITY in ours else ours & set(held), foreign
+        return ours if IDENTITY in ours else ours & set(held), foreign, False
 
     def set(
-        self, file: str, blobs: Mapping[str, str], held: Collection[str], known: Known
+        self,
+        file: str,
+        blobs: Mapping[str, str],
+        held: Collection[str],
+        known: Known,
+        *,
+        is_new: bool = False,
     ) -> tuple[bool, list[str]]:
         """Make the places that are `held` those of the given blobs.
+
+        :param is_new: there was no directory for them a moment ago.
 
         Returns whether anything changed, and what went wrong. Encoded files go before the
         identity changes and come after it, so that the tree never offers two renders at once.
         """
         try:
+            if is_new:
+                self._link(file, {e: blobs[e] for e in held if e in blobs}, known, is_new=True)
+                return True, []
             parent = self._parent(file, known)
             wrong = [e for e in SUFFIXES if e in held and not self._is_set(parent, file, e, blobs)]
             if not wrong:
@@ -141,9 +153,12 @@ class Tree:
         except OSError:
             return False
 
-    def _link(self, file: str, blobs: Mapping[str, str], known: Known) -> None:
+    def _link(
+        self, file: str, blobs: Mapping[str, str], known: Known, *, is_new: bool = False
+    ) -> None:
+        way = ("public", *file.split("/")[:-1])
         for attempt in range(3):
-            parent = make_directory(self._root, "public", *file.split("/")[:-1], known=known)
+            parent = make_directory(self._root, *way, known=known, is_absent=is_new)
             try:
                 for encoding, blob in blobs.items():
                     self._replace(blob, _place(parent, file, encoding))
