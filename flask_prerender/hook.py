@@ -4,7 +4,6 @@ answer into a Flask response."""
 from __future__ import annotations
 
 import re
-import typing as t
 
 from flask import after_this_request
 from flask import Flask
@@ -13,20 +12,13 @@ from flask import request
 from flask import Response
 from flask import send_from_directory
 from werkzeug.exceptions import NotFound
-from werkzeug.sansio.utils import host_is_trusted
 
 from .errors import PrerenderError
-from .known import Known
 from .known import Paths
 from .lane import Lane
 from .links import template_links
 from .marks import Mark
-from .options import EVERY
-from .page import is_same_anew
-from .page import make_key
-from .page import path_key
 from .render import current_render
-from .render import rendering
 from .respect import Respect
 from .respect import VIEW
 from .response import DEPENDS
@@ -38,15 +30,12 @@ from .serve import Server
 from .serve import tell
 from .site import Site
 from .start import start
-from .typed import sort_query
 from .unsafe import after_unsafe
-from .variants import Admission
 from .visit import PASSING
 from .visit import visit
+from .wanted import READING
+from .wanted import Wanted
 
-#: So many pages that each ask for the next one are a loop, though their paths differ.
-_DEEP = 4
-_READING = ("GET", "HEAD")
 _OTHERS = {"prerendering": False}
 _SITEMAP = re.compile(r"/sitemap(?:-[0-9]+)?\.xml\Z")
 
@@ -62,8 +51,7 @@ class Hook:
             Lane(site, self.server, self.paths) if site.settings.serve_at == "wsgi" else None
         )
         self.responses = Responses(site.app.response_class, self.server.whole_body)
-        self.admission, self._has_hosts = Admission(), site.has_hosts
-        site.renewals.append(self.admission.renew)
+        self.wanted = Wanted(site, self.server)
 
     def install(self, app: Flask) -> None:
         app.before_request(self.before_request)
@@ -100,26 +88,22 @@ class Hook:
             return None
 
     def _meet(self, current: Request) -> Response | None:
-        site, environ = self.site, current.environ
-        site.settle()
-        rule = current.url_rule
+        environ, rule = current.environ, current.url_rule
         if rule is None or current.routing_exception is not None:
             return self._sitemap(current) if rule is None else None
         known = self.paths.find(rule, environ.get("PATH_INFO", ""))
         mark = known.mark
-        if environ["REQUEST_METHOD"] not in _READING:
+        if environ["REQUEST_METHOD"] not in READING:
+            self.site.settle()
             # Whatever view of the path it is: another one may have the page.
-            after_this_request(lambda response: after_unsafe(site, current, response))
+            after_this_request(lambda response: after_unsafe(self.site, current, response))
         if mark is None:
             return None
-        if not site.is_started:
-            start(site, self.server)
-        reason = self._bypass(current, mark)
-        key = None if reason else self._key(current, mark, known)
-        if key is None:
-            self._forward(_bypassed(environ, reason))
-            if reason in DEPENDS:
-                after_this_request(lambda response: keep_apart(response, reason))
+        if not self.site.is_started:
+            start(self.site, self.server)
+        key = self.wanted.key(current, known)
+        if not isinstance(key, str):
+            self._forward_for(*key)
             return None
         if mark.respects:
             return self._respect(current, mark, key)
@@ -132,8 +116,13 @@ class Hook:
             self.lane.learn(environ, known)
         return self._respond(key, answer)
 
+    def _forward_for(self, reason: str, status: str) -> None:
+        self._forward(status)
+        if reason in DEPENDS:
+            after_this_request(lambda response: keep_apart(response, reason))
+
     def _respect(self, current: Request, mark: Mark, key: str) -> Response | None:
-        answer = self.respect.answer(current.environ, mark, key, self._may_store(current))
+        answer = self.respect.answer(current.environ, mark, key, self.wanted.may_store(current))
         if isinstance(answer, str):
             self._forward(answer)
             return None
@@ -148,6 +137,7 @@ class Hook:
 
     def _make_new(self, key: str, response: Response) -> None:
         """Have a stale page made new, without waiting for it."""
+        self.site.settle()
         mode, regenerator = self.site.settings.regenerate, self.site.regenerator
         if mode == "off":
             return
@@ -167,74 +157,8 @@ class Hook:
             return None
         return send_from_directory(site.public, path[1:], mimetype="application/xml")
 
-    def _bypass(self, current: Request, mark: Mark) -> str:
-        """Return why this request is the app's whatever is stored, or ``""``."""
-        environ = current.environ
-        if environ["REQUEST_METHOD"] not in _READING:
-            return "method"
-        if not self.site.serves:
-            return "disabled"
-        if "HTTP_AUTHORIZATION" in environ and not mark.respects:
-            return "authorization"
-        script_name = environ.get("SCRIPT_NAME", "")
-        if script_name != self.site.script_name:
-            self._complain_of_mount(script_name)
-            return "mount"
-        if chain := rendering.get():
-            self._nest(chain, current.path)
-            return "render"  # a view that asks for another page while it is rendered
-        if mark.visitors == "bots":
-            agent = environ.get("HTTP_USER_AGENT", "")
-            return "" if agent in self.server.crawlers else "visitors"
-        return ""
-
-    def _complain_of_mount(self, script_name: str) -> None:
-        self.site.complain(
-            "mount",
-            "A request came with SCRIPT_NAME %r, pages are rendered for %r, so the app answers. If "
-            "the app is mounted there, say so in PRERENDER_BASE_URL or APPLICATION_ROOT.",
-            script_name,
-            self.site.script_name,
-        )
-
-    def _nest(self, chain: tuple[str, ...], path: str) -> None:
-        """Follow a render that asks for another page, and tell when it goes round."""
-        way = (*chain, path)
-        if path in chain or len(chain) > _DEEP:
-            text = "render loop %s: pages that ask for each other are answered by their views"
-            self.site.complain("loop", text, " -> ".join(way))
-        token = rendering.set(way)
-
-        @after_this_request
-        def leave(response: Response) -> Response:
-            rendering.reset(token)
-            return response
-
-    def _key(self, current: Request, mark: Mark, known: Known) -> str | None:
-        environ = current.environ
-        text = environ.get("QUERY_STRING")
-        if not text and known.key:
-            return known.key
-        query: list[tuple[str, str]] = []
-        if text:
-            if EVERY in mark.query and not is_same_anew(text):
-                return None
-            try:
-                pairs = current.args.items(multi=True)
-            except UnicodeDecodeError:
-                return None
-            query, unnamed = sort_query(self.site.settings, mark, pairs)
-            if unnamed:
-                return None
-        key = make_key(known.path, query, self._host(current))
-        if key is None or not mark.vary:
-            return key
-        return self.admission.key(key, mark.vary, environ)
-
-    def _host(self, current: Request) -> str:
-        return current.host.lower() if self._has_hosts else ""
-
     def _first_visit(self, current: Request, mark: Mark, key: str) -> Answer | None:
+        self.site.settle()
         environ = current.environ
         # A page that has expired, or whose body was damaged, is made again whatever the fallback.
         is_known = self.server.knows(key)
@@ -262,19 +186,7 @@ class Hook:
         return answer
 
     def _render(self, current: Request, key: str) -> str:
-        return visit(self.site, key) if self._may_store(current) else "host"
-
-    def _may_store(self, current: Request) -> bool:
-        """Whether a visitor may bring this host into the store: not one that clients can invent."""
-        rule = current.url_rule
-        if rule is None or not self._host(current):
-            return True
-        variable = "<" in (rule.host or "") + (rule.subdomain or "")
-        anything = self.site.app.url_map.host_matching and not rule.host
-        if not (variable or anything):
-            return True
-        trusted = self.site.app.config.get("TRUSTED_HOSTS") or ()
-        return bool(trusted) and host_is_trusted(current.host, trusted)
+        return visit(self.site, key) if self.wanted.may_store(current) else "host"
 
     def _forward(self, status: str) -> None:
         """Say in the answer of this request why the app gives it."""
@@ -293,11 +205,3 @@ def is_rendering() -> bool:
     if done is not None:
         done.looked_at.add("*")  # who asks may tell visitors something else
     return done is not None
-
-
-def _bypassed(environ: dict[str, t.Any], reason: str) -> str:
-    if reason == "method":
-        return "fwd=method"
-    if not reason:
-        reason = "path" if path_key(environ.get("PATH_INFO", "")) is None else "query"
-    return f"fwd=bypass; detail={reason}"

@@ -23,14 +23,18 @@ class Known:
     :ivar path: in the form that the rule has.
     :ivar key: of its page without a query, where pages differ neither by host nor by header; else,
         and where it is never stored, empty.
+    :ivar is_plain: whether that page is the same for whoever asks, as far as the mark says.
     :ivar is_in_lane: whether a plain request was answered with that page, so that the next one
         need not go through Flask.
     """
 
-    __slots__ = ("is_in_lane", "key", "mark", "path", "rule")
+    __slots__ = ("is_in_lane", "is_plain", "key", "mark", "path", "rule")
 
     def __init__(self, rule: Rule, mark: Mark | None, path: str, key: str) -> None:
         self.rule, self.mark, self.path, self.key = rule, mark, path, key
+        self.is_plain = (
+            mark is not None and bool(key) and not mark.respects and mark.visitors != "bots"
+        )
         self.is_in_lane = False
 
 

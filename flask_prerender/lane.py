@@ -48,29 +48,21 @@ class Lane:
 
     def learn(self, environ: Environ, known: Known) -> None:
         """Note that the hook has answered a request of a path with a page."""
-        mark = known.mark
-        if mark is None or mark.respects or mark.visitors == "bots":
-            return
-        if len(self.hosts) >= _HOSTS:
-            self.hosts.clear()
-        self.hosts.add(environ.get("HTTP_HOST"))
-        known.is_in_lane = bool(known.key)
+        if known.is_plain:
+            if len(self.hosts) >= _HOSTS:
+                self.hosts.clear()
+            self.hosts.add(environ.get("HTTP_HOST"))
+            known.is_in_lane = True
 
     def answer(self, environ: Environ, key: str) -> Answer | None:
         """Return the answer to a request that is not the plainest, where no Flask is needed for
         it: the page is fresh, and whoever asks gets it."""
         if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
             return None
-        self.site.settle()
         answer = self.server.answer(environ, key, may=lambda ready, now: ready.is_plain)
         if answer is not None:
             tell(self.site, answer)
         return answer
-
-    def read(self, ready: Ready, sent: Sent) -> bytes | None:
-        """Return a body that is not in memory."""
-        self.site.settle()
-        return self.server.load_body(ready, sent)
 
     def tell(self, ready: Ready, sent: Sent, status: str) -> None:
         """Send the signal of an answer that was not put together by the server."""
@@ -129,7 +121,7 @@ class Lane:
                         if now >= ready.note_at:
                             server.note(key, ready, now)
                         if wanted is None:
-                            body = sent.body or door.read(ready, sent)
+                            body = sent.body or server.load_body(ready, sent)
             except Exception:
                 site.complain("lane", "a request is passed on to Flask", exc_info=True)
                 answer = sent = None

@@ -124,6 +124,7 @@ class Server:
             ready, source = site.memory.recall(key), "store"
         if ready is not None and ready.revision == revision:
             return ready, source
+        site.settle()
         site.follow_build()
         note_at_times(site)
         revision = site.revocations.follow()
@@ -180,9 +181,11 @@ class Server:
         site = self.site
         body = site.store.read(ready.page, sent.variant)
         if body is None:
+            site.settle()
             site.memory.drop(ready.page.key)
         elif sent.variant.size <= site.memory.limit // 8:
             sent.body = body
+            site.settle()
             if not site.memory.put(ready.page.key, ready):
                 sent.body = None
         return body
