@@ -1080,7 +1080,9 @@ def test_10_000_values_make_so_many_variants(proxy, origin, ask):
     assert len(keys(app)) == 16
     assert ask(app, Foo="3").get("X-Number") == "4"
     assert origin.count == 40
-    admits = app.view_functions and app.before_request_funcs[None][0].__self__.wanted.admission.admits
+    admits = (
+        app.view_functions and app.before_request_funcs[None][0].__self__.wanted.admission.admits
+    )
     assert sum(admits("/a", f"foo={number}") for number in range(10_000)) == 16
 
 
