@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextlib import suppress
@@ -17,6 +18,7 @@ from .site import Site
 
 LEASE_SECONDS = 15.0
 _RENEW_SECONDS = 5.0
+_LOOK_SECONDS = 1.0
 _FIRST_REST, _LAST_REST, _SPREAD = 3.0, 300.0, 0.1
 _FAILURES = 1000
 LONGEST_REST = _LAST_REST * (1 + _SPREAD)
@@ -51,7 +53,7 @@ class Claims:
         """Begin anew in a forked child: what the parent holds is the parent's."""
         self._held: set[Claim] = set()
         self._changed = threading.Condition()
-        self._is_watched = False
+        self._is_watched = self._used = self._is_over = False
         #: Failures in a row, where they cannot be written.
         self._failures: dict[str, int] = {}
 
@@ -80,7 +82,6 @@ class Claims:
         finally:
             with self._changed:
                 self._held.discard(claim)
-                self._changed.notify()
             # A claim that cannot be released ends by itself.
             streak = claim.streak and replace(claim.streak, revision=claim.revision)
             with suppress(StoreError):
@@ -102,12 +103,14 @@ class Claims:
         """End all claims of a process that ends: its work is abandoned, others may begin."""
         with self._changed:
             held, self._held = self._held, set()
+            self._is_over = True
             self._changed.notify()
         for claim in held:
             with suppress(StoreError):
                 self._site.coordination.renew(claim.lease, 0.0, self._site.clock())
 
     def _watch(self) -> None:
+        self._used, self._is_over = True, False
         if self._is_watched:
             return
         thread = threading.Thread(target=self._renew_held, name="prerender-claims", daemon=True)
@@ -116,12 +119,18 @@ class Claims:
             self._is_watched = True
 
     def _renew_held(self) -> None:
+        renewed_at = time.monotonic()
         while True:
             with self._changed:
-                if self._changed.wait_for(lambda: not self._held, _RENEW_SECONDS):
+                # A thread for each claim would cost as much as the claim, so it stays for a while.
+                self._used = False
+                self._changed.wait(_LOOK_SECONDS)
+                if self._is_over or not (self._held or self._used):
                     self._is_watched = False
                     return
-                held = list(self._held)
+                if time.monotonic() - renewed_at < _RENEW_SECONDS:
+                    continue
+                held, renewed_at = list(self._held), time.monotonic()
             for claim in held:
                 self._renew_one(claim)
 
