@@ -28,6 +28,7 @@ from .response import Responses
 from .serve import Answer
 from .serve import Server
 from .serve import tell
+from .settings import IN_BACKGROUND
 from .site import Site
 from .start import start
 from .unsafe import after_unsafe
@@ -141,7 +142,7 @@ class Hook:
         mode, regenerator = self.site.settings.regenerate, self.site.regenerator
         if mode == "off":
             return
-        if mode == "thread" and (regenerator.ask(key) or regenerator.has_threads):
+        if mode in IN_BACKGROUND and (regenerator.ask(key) or regenerator.backlog.has_threads):
             return
         # Called when the server has sent the answer.
         response.call_on_close(lambda: regenerator.make_new_inline(key))

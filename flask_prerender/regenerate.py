@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import atexit
 import logging
-import threading
+import os
 import time
 import weakref
-from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from . import signals
+from .backlog import Backlog
 from .claims import Claim
 from .claims import Claims
 from .claims import LEASE_SECONDS
 from .claims import LONGEST_REST
 from .claims import rest_after
 from .coordination.base import Streak
+from .errors import ConfigError
 from .errors import StoreError
+from .likeness import name_of
+from .process import Process
 from .publish import Outcome
 from .publish import publish
 from .render import request_environ
@@ -26,27 +28,19 @@ from .rests import is_wanted
 from .rests import remember
 from .rests import streak_after
 from .routes import Target
+from .settings import IN_BACKGROUND
 from .site import Site
+from .stores.memory import MemoryStore
 
 log = logging.getLogger("flask_prerender")
 
-_IDLE_SECONDS = 1.0
-_QUEUED = 1000
 _REMEMBERED = 10_000
-_ABANDONED = 4
-_SLOW_SECONDS = 1.0
 _DRAIN_SECONDS = 2.0
 
+#: Whether processes may be started for the work; the processes themselves start none.
+processes = True
+
 Runner = Callable[[str], object]
-
-
-@dataclass(slots=True, eq=False)
-class _Worker:
-    """A thread at work: its key, and since when."""
-
-    key: str = ""
-    since: float = 0.0
-    is_abandoned: bool = False
 
 
 class Regenerator:
@@ -60,43 +54,52 @@ class Regenerator:
         self._site = site
         self._claims = claims
         self._runner = runner
+        self._process = self._make_process() if site.settings.regenerate == "process" else None
         self.renew()
         site.renewals.append(self.renew)
         _regenerators.add(self)
 
+    def _make_process(self) -> Process | None:
+        site = self._site
+        if self._runner is not None:
+            raise ConfigError(
+                "PRERENDER_REGENERATE is 'process', and Prerender has a runner: both would make "
+                "the pages. Leave one of them out; with a runner, it is 'thread'."
+            )
+        if isinstance(site.store, MemoryStore):
+            raise ConfigError(
+                "PRERENDER_REGENERATE is 'process', and the store keeps pages in the memory of "
+                "each process: nobody would see what it makes. Use 'thread', or another store."
+            )
+        if os.name != "posix":
+            raise ConfigError("PRERENDER_REGENERATE = 'process' needs POSIX. Use 'thread'.")
+        name = name_of(site.app, site.settings.app)
+        return Process(site, name, LEASE_SECONDS) if processes else None
+
     def renew(self) -> None:
         """Begin anew, with locks and threads of this process: a forked child has none."""
-        self._condition = threading.Condition()
-        self._queue: OrderedDict[str, None] = OrderedDict()
-        self._workers: set[_Worker] = set()
-        self._left_behind = 0
-        self.has_threads = True
+        if self._process is not None:
+            self._process.renew()
+        self.backlog = Backlog(
+            self._site.settings,
+            self.work,
+            prepare=self._process.prepare if self._process else lambda: None,
+            on_hang=lambda key: self._rest(key, rest_after(0, None)),
+        )
         self._rests: dict[str, tuple[float, int]] = {}
-        self.is_closed = False
-        self.dropped = 0
 
     def ask(self, key: str) -> bool:
         """Ask for a key to be made new, and return whether it will be. Never waits for work.
 
-        Where it will not be because no thread can start, ``has_threads`` says so.
+        Where it will not be because no thread can start, ``backlog.has_threads`` says so.
         """
-        if self._site.settings.regenerate != "thread":
+        if self._site.settings.regenerate not in IN_BACKGROUND:
             return False
-        if self.is_closed or self._rests_now(key):
+        if self.backlog.is_closed or self._rests_now(key):
             return False
         if self._runner is not None:
             return self._hand_over(key, self._runner)
-        with self._condition:
-            # Also for a key that is known: those queued behind one that hangs are asked for again.
-            self._leave_hung_behind()
-            is_new = not (key in self._queue or any(one.key == key for one in self._workers))
-            if is_new and len(self._queue) >= _QUEUED:
-                self.dropped += 1
-                return False
-            if is_new:
-                self._queue[key] = None
-                self._condition.notify()
-            return self._see_to_workers() and is_new
+        return self.backlog.add(key)
 
     def _hand_over(self, key: str, runner: Runner) -> bool:
         self._rest(key, LEASE_SECONDS)
@@ -125,20 +128,18 @@ class Regenerator:
 
     def make_new_inline(self, key: str) -> None:
         """Make one page new after its old version was sent; never raises."""
-        if self.is_closed or self._rests_now(key):
-            return
-        self._try(key)
+        if not (self.backlog.is_closed or self._rests_now(key)):
+            self._try(key)
 
     def close(self, seconds: float = _DRAIN_SECONDS) -> None:
         """Take no more work, and leave a page that is being stored the time to be whole."""
-        with self._condition:
-            self.is_closed = True
-            self._queue.clear()
-            self._condition.notify_all()
+        self.backlog.close()
         deadline = time.monotonic() + seconds
         while self._site.storing and time.monotonic() < deadline:
             time.sleep(0.01)
         self._claims.let_go()
+        if self._process is not None:
+            self._process.close()
 
     def _publish(self, key: str, claim: Claim) -> Outcome:
         site = self._site
@@ -200,45 +201,19 @@ class Regenerator:
         before = self._site.coordination.revision() if revision is None else revision
         self._rests[key] = (self._site.clock() + seconds, before)
 
-    def _see_to_workers(self) -> bool:
-        """Start as many threads as there is work for. Called with the condition held."""
-        wanted = min(self._wanted(), len(self._queue) + len(self._workers))
-        while len(self._workers) < wanted and self._left_behind < _ABANDONED:
-            worker = _Worker()
-            thread = threading.Thread(
-                target=self._work, args=(worker,), name="prerender-regenerate", daemon=True
-            )
-            try:
-                thread.start()
-            except RuntimeError:  # at the end of the interpreter, or out of threads
-                self._queue.clear()
-                self.has_threads = False
-                return False
-            self.has_threads = True
-            self._workers.add(worker)
-        return bool(self._workers)
-
-    def _wanted(self) -> int:
-        """Return how many threads there may be: those whose render takes long hold nobody up."""
-        limit = time.monotonic() - _SLOW_SECONDS
-        slow = sum(bool(one.key) and one.since < limit for one in self._workers)
-        return self._site.settings.regenerators + min(slow, _ABANDONED)
-
-    def _leave_hung_behind(self) -> None:
-        """A thread cannot be killed: another takes its place, and what it still does is late."""
-        limit = time.monotonic() - self._site.settings.timeout - 1.0
-        for worker in [one for one in self._workers if one.key and one.since < limit]:
-            worker.is_abandoned = True
-            self._workers.discard(worker)
-            self._left_behind += 1
-            self._rest(worker.key, rest_after(0, None))
-            log.warning("The render of %s hangs; its thread is left behind.", worker.key)
-            if self._left_behind == _ABANDONED:
-                log.critical("%s renders hang: no page is made new until one ends.", _ABANDONED)
-
-    def _work(self, worker: _Worker) -> None:
-        while (key := self._next(worker)) is not None:
+    def work(self, key: str) -> None:
+        """Make one page new, in our process if there is one; never raises."""
+        if self._process is None or self._process.is_given_up:
             self._try(key)
+            return
+        made = self._process.make_new(key)
+        if made.rest > 0:
+            self._rest(key, made.rest, made.revision)
+
+    def rest_of(self, key: str) -> tuple[float, int]:
+        """Return for how many seconds a key rests, and since which revision."""
+        until, revision = self._rests.get(key, (0.0, 0))
+        return max(0.0, until - self._site.clock()), revision
 
     def _try(self, key: str) -> None:
         try:
@@ -249,21 +224,6 @@ class Regenerator:
         except Exception:
             self._rest(key, rest_after(0, None))
             log.exception("%s could not be made new", key)
-
-    def _next(self, worker: _Worker) -> str | None:
-        with self._condition:
-            worker.key = ""
-            if not worker.is_abandoned:
-                self._condition.wait_for(lambda: self._queue or self.is_closed, _IDLE_SECONDS)
-                has_place = len(self._workers) <= self._wanted()
-                if self._queue and has_place and not self.is_closed:
-                    worker.key, _ = self._queue.popitem(last=False)
-                    worker.since = time.monotonic()
-                    return worker.key
-            elif self._left_behind:
-                self._left_behind -= 1
-            self._workers.discard(worker)
-            return None
 
 
 _regenerators: weakref.WeakSet[Regenerator] = weakref.WeakSet()

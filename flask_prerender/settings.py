@@ -26,6 +26,10 @@ TRACKING = (
 )  # fmt: skip
 
 
+#: Values of PRERENDER_REGENERATE that leave the work to somebody beside the requests.
+IN_BACKGROUND = ("thread", "process")
+
+
 def _setting(default: Any, check: checks.Check, text: str) -> Any:
     if isinstance(default, Mapping):
         return field(default_factory=lambda: dict(default), metadata={"check": check, "help": text})
@@ -143,14 +147,22 @@ class Settings:
     )
     regenerate: str = _setting(
         "thread",
-        checks.choice("thread", "inline", "off"),
-        "Where stale pages are made new: in a 'thread' beside the requests, 'inline', after the "
-        "answer was sent, in the worker that sent it, or 'off', only by builds and by hand.",
+        checks.choice("thread", "process", "inline", "off"),
+        "Where stale pages are made new: in a 'thread' beside the requests; in a 'process' of each "
+        "worker, at lower priority, for heavy pages; 'inline', after the answer was sent, in the "
+        "worker that sent it; or 'off', only by builds and by hand.",
+    )
+    app: str | None = _setting(
+        None,
+        checks.optional(checks.text),
+        "How the process of PRERENDER_REGENERATE = 'process' imports the app, as FLASK_APP has it: "
+        "'package.module:app' or 'package.module:create_app()'. None: FLASK_APP, else the module "
+        "that the app is named after.",
     )
     regenerators: int = _setting(
         1,
         checks.number(1, whole=True),
-        "Threads that make stale pages new, in each process. More help where views wait.",
+        "Stale pages made new at a time in each worker. More help where views wait.",
     )
     jitter: float = _setting(
         0.1,

@@ -17,7 +17,7 @@ def settle(app):
     """Wait until nothing is being made new."""
     regenerator = site_of(app).regenerator
     deadline = time.monotonic() + SECONDS
-    while regenerator._queue or any(worker.key for worker in regenerator._workers):
+    while regenerator.backlog.queue or any(worker.key for worker in regenerator.backlog.workers):
         assert time.monotonic() < deadline
         time.sleep(0.002)
 

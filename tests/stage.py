@@ -102,6 +102,9 @@ def create_app() -> Flask:
     app = Flask("herd", root_path=str(stage.folder), instance_path=str(stage.folder / "instance"))
     app.config.update(SECRET_KEY="of the herd", PRERENDER_JITTER=0.0, PRERENDER_WAIT=SECONDS)
     app.config.from_prefixed_env("HERD_CONFIG")
+    stage.note("imports", "began")
+    while (stage.folder / "held at import").exists():
+        time.sleep(0.01)
     prerender = Prerender(app, clock=stage.now)
 
     def render() -> str:
@@ -116,6 +119,12 @@ def create_app() -> Flask:
     @prerender.mark(revalidate=REVALIDATE)
     def page(name: str) -> str:
         return render()
+
+    @app.route("/broken/<name>")
+    @prerender.mark(revalidate=REVALIDATE)
+    def broken(name: str) -> str:
+        text = render()
+        return str(1 / 0) if (stage.folder / "broken").exists() else text
 
     @app.route("/private/<name>")
     @prerender.mark

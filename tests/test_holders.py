@@ -282,7 +282,10 @@ def settle(apps: list[Flask]) -> None:
     """Wait until no page is being made."""
     deadline = time.monotonic() + SECONDS
     regenerators = [app.extensions["prerender"].regenerator for app in apps]
-    while any(one._queue or any(worker.key for worker in one._workers) for one in regenerators):
+    while any(
+        one.backlog.queue or any(worker.key for worker in one.backlog.workers)
+        for one in regenerators
+    ):
         assert time.monotonic() < deadline
         time.sleep(0.0005)
 

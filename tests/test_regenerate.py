@@ -615,9 +615,9 @@ def test_what_turns_out_private_in_another_process_is_not_tried_again_by_those_w
 
 
 def test_the_queue_is_a_set_with_a_bound(make_app, wsgi_get, monkeypatch):
-    from flask_prerender import regenerate
+    from flask_prerender import backlog
 
-    monkeypatch.setattr(regenerate, "_QUEUED", 10)
+    monkeypatch.setattr(backlog, "_QUEUED", 10)
     app = make_app()
     go, began = threading.Event(), threading.Event()
     made = []
@@ -642,8 +642,8 @@ def test_the_queue_is_a_set_with_a_bound(make_app, wsgi_get, monkeypatch):
     assert began.wait(SECONDS)
     assert [regenerator.ask(f"/{n}") for n in range(1, 16)] == [True] * 10 + [False] * 5
     assert not any(regenerator.ask(f"/{n}") for n in range(16))
-    assert regenerator.dropped == 10
-    assert len(regenerator._queue) == 10
+    assert regenerator.backlog.dropped == 10
+    assert len(regenerator.backlog.queue) == 10
     go.set()
     settle(app)
     assert made == list(range(11))
@@ -719,7 +719,7 @@ def test_a_render_that_hangs_is_left_behind_and_what_it_makes_late_is_not_stored
     clock.forward(60)  # its claim has ended
     wait_until(lambda: wsgi_get(app, "/hung").body == b"render 3")
     go.set()
-    wait_until(lambda: site_of(app).regenerator._left_behind == 0)
+    wait_until(lambda: site_of(app).regenerator.backlog.left_behind == 0)
     assert wsgi_get(app, "/hung").body == b"render 3"
 
 
@@ -741,15 +741,15 @@ def test_a_render_that_takes_long_holds_up_no_other(make_app, wsgi_get, clock, m
     assert begun.wait(SECONDS)
     regenerator = site_of(app).regenerator
     wsgi_get(app, "/other")
-    assert (len(regenerator._workers), len(regenerator._queue)) == (1, 1)
-    monkeypatch.setattr("flask_prerender.regenerate._SLOW_SECONDS", 0.0)
+    assert (len(regenerator.backlog.workers), len(regenerator.backlog.queue)) == (1, 1)
+    monkeypatch.setattr("flask_prerender.backlog._SLOW_SECONDS", 0.0)
     wsgi_get(app, "/other")
     wait_until(lambda: wsgi_get(app, "/other").body == b"render 2")
     assert wsgi_get(app, "/slow").body == b"render 1"
     go.set()
     settle(app)
     assert wsgi_get(app, "/slow").body == b"slow at last"
-    wait_until(lambda: not regenerator._workers)
+    wait_until(lambda: not regenerator.backlog.workers)
     assert other.renders == 2
 
 
@@ -775,19 +775,19 @@ def test_after_four_renders_that_hang_no_page_is_made_new_until_one_ends(
     for n in range(4):
         wsgi_get(app, f"/hung/{n}")
 
-    workers = site_of(app).regenerator._workers
+    workers = site_of(app).regenerator.backlog.workers
     wait_until(lambda: sum(worker.key != "" for worker in workers) == 4)
     newest = max(worker.since for worker in workers)
     wait_until(lambda: time.monotonic() > newest + 1.5)
     wsgi_get(app, "/other")
-    assert site_of(app).regenerator._left_behind == 4
+    assert site_of(app).regenerator.backlog.left_behind == 4
     assert wsgi_get(app, "/other").body == b"render 1"
     assert view.renders == 1
     assert [r.levelname for r in caplog.records if "renders hang" in r.message] == ["CRITICAL"]
     threads = [t for t in threading.enumerate() if t.name == "prerender-regenerate"]
     assert len(threads) <= 8
     go.set()
-    wait_until(lambda: site_of(app).regenerator._left_behind == 0)
+    wait_until(lambda: site_of(app).regenerator.backlog.left_behind == 0)
     wait_until(lambda: wsgi_get(app, "/other").body == b"render 2")
 
 
@@ -990,7 +990,7 @@ def test_more_stale_pages_than_the_queue_holds_are_all_made_new_in_the_end(
     while len(made) < 3000:
         for n in range(1500):
             assert wsgi_get(app, f"/{n}").status == 200
-            most = max(most, len(site_of(app).regenerator._queue))
+            most = max(most, len(site_of(app).regenerator.backlog.queue))
     settle(app)
     assert most <= 1000
     assert sorted(made) == sorted([*range(1500)] * 2)
@@ -1088,7 +1088,7 @@ def test_a_child_that_is_forked_while_the_parent_works_makes_pages_itself(tmp_pa
         time.sleep(0.25)
         wait = lambda: go.wait(25)
         get()
-        until(lambda: any(worker.key for worker in site.regenerator._workers))
+        until(lambda: any(worker.key for worker in site.regenerator.backlog.workers))
         pids = []
         for n in range(10):
             pid = os.fork()

@@ -8,8 +8,8 @@ from collections import Counter
 
 import pytest
 
+from flask_prerender import backlog
 from flask_prerender import generate
-from flask_prerender import regenerate
 from flask_prerender.claims import LEASE_SECONDS
 from flask_prerender.stores.memory import MemoryStore
 from living import SECONDS
@@ -111,7 +111,7 @@ class Site:
             number, version = answer.body.decode().split()
             assert number == str(n)
             versions[version] += 1
-            queued = len(site_of(self.app).regenerator._queue)
+            queued = len(site_of(self.app).regenerator.backlog.queue)
             self.most_queued = max(self.most_queued, queued)
         return versions
 
@@ -155,8 +155,8 @@ def test_a_process_that_finds_all_pages_stale_answers_at_once_and_makes_them_one
 def test_more_stale_pages_than_the_queue_holds_are_made_new_in_the_end_once_each(
     make_app, wsgi_get, clock, monkeypatch, count, queued, hits
 ):
-    assert regenerate._QUEUED == 1000
-    monkeypatch.setattr(regenerate, "_QUEUED", queued)
+    assert backlog._QUEUED == 1000
+    monkeypatch.setattr(backlog, "_QUEUED", queued)
     config = {"PRERENDER_COMPRESS": False, "PRERENDER_MEMORY_BYTES": 2**30}
     site = Site(make_app(config, store=MemoryStore()), count)
     for n in range(count):
@@ -167,14 +167,17 @@ def test_more_stale_pages_than_the_queue_holds_are_made_new_in_the_end_once_each
     site.version = "new"
     site.go.clear()
     assert site.ask_all(wsgi_get) == {"old": count}
-    assert (len(regenerator._queue), regenerator.dropped) == (queued, count - queued - 1)
+    assert (len(regenerator.backlog.queue), regenerator.backlog.dropped) == (
+        queued,
+        count - queued - 1,
+    )
     site.go.set()
     site.ask_until_new(wsgi_get)
     for _ in range(hits // count):
         site.ask_all(wsgi_get)
     assert site.most_queued == queued
     assert site.made == dict.fromkeys(range(count), 1)
-    assert len(regenerator._queue) == 0
+    assert len(regenerator.backlog.queue) == 0
     assert len(regenerator._rests) <= 10_000
 
 

@@ -16,6 +16,7 @@ from flask import Response
 from ..claims import rest_after
 from ..errors import DataError
 from ..page import State
+from ..settings import IN_BACKGROUND
 from ..site import Site
 from .fetching import Chain
 from .fetching import chain
@@ -121,7 +122,7 @@ class Source:
         where = self._site.settings.regenerate if self._site else "thread"
         if self._turns.rests(wanted.key):
             return entry, "stale"
-        if where == "thread":
+        if where in IN_BACKGROUND:
             key, label = (self, wanted.key), self._label(wanted)
             self._flights.start(key, label, self._patience, lambda f: self._fly_behind(f, wanted))
         elif where == "inline" and has_request_context():
