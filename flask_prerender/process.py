@@ -22,7 +22,7 @@ import threading
 import time
 import typing as t
 from collections.abc import Callable
-from collections.abc import Iterator
+from collections.abc import Generator
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -111,8 +111,8 @@ class Process:
             log.warning("The render of %s hangs; the process that does it is ended.", key)
             child.end(0.0)
             made = None
-        if made is None:
-            return Made(self._lease)  # it died, and its claim stands
+        if made is None:  # it ended; if it died, its claim stands
+            return Made(self._lease if child.exit_code else 0.0)
         self._deaths = 0
         return made
 
@@ -193,10 +193,15 @@ class _Child:
             theirs.close()
         self._answers = self._read()
 
-    def _read(self) -> Iterator[dict[str, t.Any]]:
+    def _read(self) -> Generator[dict[str, t.Any], None, None]:
         with self._socket.makefile("rb") as lines:
             for line in lines:
                 yield json.loads(line)
+
+    @property
+    def exit_code(self) -> int | None:
+        """What it ended with; the number of a signal is negative."""
+        return self._process.returncode
 
     def greet(self, like: Likeness) -> str:
         """Wait until it has the app. Return why it is of no use, or ``""``."""
@@ -248,7 +253,7 @@ class _Child:
         with self._lock:
             self.is_up = False
         self.end(_END_SECONDS)
-        self._on_end(self._process.returncode)
+        self._on_end(self._process.returncode or 0)
         while self._flights:
             self._flights.popitem()[1].land(None)
 
@@ -261,6 +266,8 @@ class _Child:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        with suppress(ValueError):  # who listens has them, and comes by here at the end
+            self._answers.close()
         self._socket.close()
 
     def leave_to_parent(self) -> None:
@@ -272,11 +279,12 @@ class _Child:
 
 def _interpreter() -> str:
     """Return the interpreter to start. Servers that embed Python name themselves instead."""
-    found = Path(sys.executable or "")
+    found = Path(sys.executable or "?")
     if _INTERPRETER.match(found.name):
         return str(found)
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
-    for root in dict.fromkeys((found.parent, Path(sys.exec_prefix) / "bin")):
+    beside = [found.parent] if found.is_absolute() else []
+    for root in (*beside, Path(sys.exec_prefix) / "bin"):
         for name in (f"python{version}", "python3", "python"):
             if os.access(root / name, os.X_OK):
                 return str(root / name)

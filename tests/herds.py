@@ -135,14 +135,16 @@ class Herd:
         server: LiveServer,
         path: str,
         headers: Callable[[int], Mapping[str, str]] = lambda number: {},
+        clients: int = CLIENTS,
     ) -> None:
         self.answers: dict[int, Answer] = {}
         self.wrong: list[str] = []
         self.asked = 0
         self._server, self._path, self._headers = server, path, headers
+        self._clients = clients
         self._lock = threading.Lock()
-        self._line = threading.Barrier(CLIENTS)
-        self._threads = [threading.Thread(target=self._ask, args=(n,)) for n in range(CLIENTS)]
+        self._line = threading.Barrier(clients)
+        self._threads = [threading.Thread(target=self._ask, args=(n,)) for n in range(clients)]
         for thread in self._threads:
             thread.start()
 
@@ -151,11 +153,11 @@ class Herd:
         for thread in self._threads:
             thread.join(2 * SECONDS)
         assert self.wrong == []
-        assert len(self.answers) == CLIENTS
-        return [self.answers[number] for number in range(CLIENTS)]
+        assert len(self.answers) == self._clients
+        return [self.answers[number] for number in range(self._clients)]
 
     def wait_until_asked(self) -> Self:
-        wait_until(lambda: self.asked == CLIENTS or self.wrong)
+        wait_until(lambda: self.asked == self._clients or self.wrong)
         return self
 
     def _ask(self, number: int) -> None:

@@ -136,6 +136,14 @@ def create_app() -> Flask:
     def purge(name: str) -> str:
         return str(prerender.purge(f"/page/{name}").revision)
 
+    @app.route("/fork")
+    def fork() -> str:
+        if os.fork():
+            return "forked"
+        while not (stage.folder / "forks end").exists():
+            time.sleep(0.01)
+        os._exit(0)
+
     @app.route("/up")
     def up() -> str:
         return "up"

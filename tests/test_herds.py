@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -15,8 +17,10 @@ from herds import all_from_the_store
 from herds import CLIENTS
 from herds import Herd
 from herds import HERDS
+from herds import Kind
 from herds import OTHERS
 from herds import serving
+from stage import LEASE
 from stage import REVALIDATE
 from stage import Stage
 from stage import wait_until
@@ -107,6 +111,33 @@ def test_a_herd_costs_one_render_and_nobody_gets_what_is_anothers(kind: str, sta
 @pytest.mark.parametrize("kind", HERDS)
 def test_twenty_herds_cost_twenty_renders(kind: str, stage: Stage) -> None:
     herds_at(kind, stage, 20)
+
+
+@pytest.mark.parametrize("mode", ["thread", "process"])
+def test_two_hundred_visitors_of_two_processes_cost_one_render_even_if_it_is_killed(
+    mode: str, stage: Stage
+) -> None:
+    path = "/page/stale"
+    kind = Kind("gunicorn", ("--worker-class", "gthread", "--threads", "100"), 2)
+    more = {f"HERD_CONFIG_PRERENDER_{key}": value for key, value in [("REGENERATE", mode),
+            ("APP", "stage:create_app()")]}  # fmt: skip
+    with serving(stage, kind, **more) as server:
+        server.ask(path)
+        stage.write("version", "new")
+        stage.hold()
+        stage.forward(REVALIDATE)
+        all_from_the_store(Herd(server, path, clients=200).gather(), f"{path} first")
+        maker = stage.wait_for_renders(path, 2)
+        os.kill(maker, signal.SIGKILL)
+        stage.forward(LEASE)
+        wait_until(lambda: server.ask(path) and len(stage.renders(path)) == 3)
+        all_from_the_store(Herd(server, path, clients=200).gather(), f"{path} first")
+        stage.let_go()
+        wait_until(lambda: server.ask(path).body.decode() == f"{path} new")
+        # Every process has it at its next request.
+        all_from_the_store(Herd(server, path, clients=200).gather(), f"{path} new")
+        assert len(stage.renders(path)) == 3
+        assert maker not in stage.renders(path)[2:]
 
 
 @pytest.mark.parametrize("kind", ["gthread", "gevent"])

@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -15,6 +17,8 @@ import pytest
 from conftest import LiveServer
 from conftest import ROOT
 from flask_prerender import ConfigError
+from flask_prerender.process import _interpreter
+from flask_prerender.process import Process
 from flask_prerender.stores.memory import MemoryStore
 from herds import all_from_the_store
 from herds import Herd
@@ -115,6 +119,17 @@ def test_a_stale_page_is_made_new_once_by_a_process_of_lower_priority(
     wait_until(lambda: processes(server) == {})
 
 
+def test_a_process_that_meets_a_stale_page_while_it_imports_the_app_starts_no_other(
+    stage: Stage,
+) -> None:
+    with serving(stage, few("gthread", 1), **MODE, HERD_AT_IMPORT=PATH) as server:
+        worker = int(server.ask(PATH).get("X-Pid") or 0)
+        make_stale(stage, "new")
+        server.ask(PATH)
+        wait_until_made(stage, server, "new")
+        assert [parent for parent, _ in processes(server).values()] == [worker]
+
+
 def test_a_first_visit_is_the_workers_own(stage: Stage) -> None:
     with serving(stage, few("gthread"), **MODE) as server:
         worker = server.ask("/page/first").get("X-Pid")
@@ -122,7 +137,7 @@ def test_a_first_visit_is_the_workers_own(stage: Stage) -> None:
         assert processes(server) == {}
 
 
-def test_a_page_that_fails_in_the_process_rests_for_the_worker_too(stage: Stage) -> None:
+def test_a_page_that_fails_in_the_process_rests(stage: Stage) -> None:
     with serving(stage, few("gthread", 1), **MODE) as server:
         server.ask("/broken/page")
         stage.write("broken", "1")
@@ -169,18 +184,35 @@ def test_the_page_of_a_killed_process_is_made_by_another_when_its_claim_ends(sta
         assert "The process that makes pages new ended (SIGKILL)." in server.log.read_text()
 
 
-@pytest.mark.parametrize("kind", ["gthread", "uwsgi"])
+@pytest.mark.parametrize("kind", ["gthread", "gthread that forked", "uwsgi"])
 def test_a_process_never_outlives_its_worker(kind: str, stage: Stage) -> None:
-    with serving(stage, few(kind), **MODE) as server:
+    with serving(stage, few(kind.split()[0]), **MODE) as server:
         server.ask(PATH)
         maker = begin_render(stage, server, "new")
         worker, _ = processes(server)[maker]
+        if "forked" in kind:
+            # What a view forked goes on, with all that it did not close.
+            wait_until(lambda: server.ask("/fork").get("X-Pid") == str(worker))
         os.kill(worker, signal.SIGKILL)
         # Although it renders, and nobody lets it go on.
         wait_until(lambda: maker not in processes(server))
         stage.let_go()
         # It had the time to give its claim back.
         wait_until_made(stage, server, "new")
+        (stage.folder / "forks end").touch()
+
+
+@pytest.mark.parametrize("kind", ["gthread", "uwsgi"])
+def test_a_process_that_is_told_to_end_gives_its_claim_back(kind: str, stage: Stage) -> None:
+    with serving(stage, few(kind), **MODE) as server:
+        server.ask(PATH)
+        maker = begin_render(stage, server, "new")
+        os.kill(maker, signal.SIGTERM)  # as an init system tells all processes of a server
+        wait_until(lambda: maker not in processes(server))
+        assert ask_until_rendered(stage, server, 3) != maker
+        stage.let_go()
+        wait_until_made(stage, server, "new")
+        assert "The process that makes pages new ended" not in server.log.read_text()
 
 
 def test_a_process_ends_with_its_worker_while_it_imports_the_app(stage: Stage) -> None:
@@ -316,3 +348,61 @@ def test_an_app_that_is_a_program_is_found_by_its_file(tmp_path: Path) -> None:
         [sys.executable, program], env=environment, capture_output=True, text=True, timeout=50
     )
     assert (done.stdout, done.returncode) == ("made by another", 0), done.stderr
+
+
+def test_what_cannot_be_had_is_told_once_for_each_reason(make_app, monkeypatch, caplog) -> None:
+    monkeypatch.setattr("flask_prerender.process._GIVEN_UP_SECONDS", -1.0)
+    process = Process(make_app().extensions["prerender"], "subprocess", LEASE)
+    for _ in range(2):
+        process.prepare()
+    assert caplog.text.count("Pages are made new in a thread") == 1
+    monkeypatch.setattr("flask_prerender.process._interpreter", lambda: "")
+    process.prepare()
+    assert caplog.text.count("Pages are made new in a thread") == 2
+    assert "no Python interpreter is found beside" in caplog.text
+    process.close()
+
+
+def test_pages_that_live_in_memory_alone_are_made_in_a_thread(make_app, caplog) -> None:
+    site = make_app().extensions["prerender"]
+    site.__dict__["is_read_only"] = True
+    process = Process(site, "subprocess", LEASE)
+    process.prepare()
+    assert process.is_given_up
+    assert "cannot be written, and pages live in each worker's memory" in caplog.text
+
+
+def test_a_process_that_dies_again_and_again_is_started_less_and_less_often(
+    make_app, caplog
+) -> None:
+    process = Process(make_app().extensions["prerender"], "subprocess", LEASE)
+    rests = []
+    for _ in range(9):
+        before = time.monotonic()
+        process._mourn(-signal.SIGSEGV)
+        rests.append(process._again_at - before)
+    wanted = [1, 2, 4, 8, 16, 32, 60, 60, 60]
+    assert all(0.9 <= rest / best < 1.11 for rest, best in zip(rests, wanted, strict=True))
+    assert "The process that makes pages new ended (SIGSEGV)." in caplog.text
+    # Who waits for the next one does not keep the worker from ending.
+    waiting = threading.Thread(target=process.prepare)
+    waiting.start()
+    process.close()
+    waiting.join(5.0)
+    assert not waiting.is_alive()
+
+
+def test_servers_that_embed_python_name_themselves_and_not_the_interpreter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, found in [("uwsgi", True), ("python3.11", True), ("", False)]:
+        monkeypatch.setattr(sys, "executable", str(tmp_path / name) if name else "")
+        monkeypatch.setattr(sys, "exec_prefix", str(tmp_path / "nowhere"))
+        python = tmp_path / "python3"
+        python.write_text("")
+        python.chmod(0o755)
+        assert bool(_interpreter()) is found, name
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "uwsgi"))
+    assert _interpreter() == str(python)
+    monkeypatch.setattr(sys, "executable", "/usr/bin/python3.11")
+    assert _interpreter() == "/usr/bin/python3.11"
