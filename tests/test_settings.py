@@ -25,6 +25,7 @@ GOOD: dict[str, list[tuple[Any, Any]]] = {
     "ENABLED": [(True, True), (False, False), (None, None)],
     "PATH": [("pages", "pages"), (Path("/srv/pages"), "/srv/pages")],
     "STYLE": [("file", "file"), ("dir_index", "dir_index")],
+    "APP": [("site:create_app()", "site:create_app()"), (None, None)],
     "BASE_URL": [
         ("https://example.com", "https://example.com"),
         ("http://localhost:8000/app/", "http://localhost:8000/app"),
@@ -60,7 +61,7 @@ GOOD: dict[str, list[tuple[Any, Any]]] = {
     "CONCURRENCY": [(1, 1), (64, 64)],
     "MAX_RENDERS": [(1, 1)],
     "WAIT": [(0, 0.0), (1.5, 1.5)],
-    "REGENERATE": [("inline", "inline"), ("off", "off"), ("thread", "thread")],
+    "REGENERATE": [(each, each) for each in ("inline", "off", "process", "thread")],
     "REGENERATORS": [(4, 4)],
     "JITTER": [(0, 0.0), (0.5, 0.5)],
     "STALE_IF_ERROR": [(0, 0.0), (3600, 3600.0)],
@@ -105,6 +106,7 @@ WRONG: dict[str, list[tuple[Any, str]]] = {
     "ENABLED": [("yes", _FLAG), (1, _FLAG)],
     "PATH": [("", _TEXT), (5, _TEXT), (None, _TEXT)],
     "STYLE": [("dirindex", "Did you mean 'dir_index'?"), (None, "one of 'dir_index', 'file'")],
+    "APP": [("", _TEXT), (7, _TEXT)],
     "BASE_URL": [
         ("example.com", "a URL such as 'https://example.com'"),
         ("ftp://example.com", "a URL such as"),
@@ -147,7 +149,7 @@ WRONG: dict[str, list[tuple[Any, str]]] = {
     "CONCURRENCY": [(0, "whole number of at least 1"), ("4", "whole number")],
     "MAX_RENDERS": [(0, "whole number of at least 1")],
     "WAIT": [(-1, "number of at least 0")],
-    "REGENERATE": [("threads", "Did you mean 'thread'?"), (None, "one of 'thread', 'inline'")],
+    "REGENERATE": [("threads", "Did you mean 'thread'?"), (None, "one of 'thread', 'process'")],
     "REGENERATORS": [(0, "whole number of at least 1")],
     "JITTER": [(1, "a number below 1"), (-0.1, "at least 0"), ("10%", "number")],
     "STALE_IF_ERROR": [(-1, "number of at least 0"), (None, "number")],
