@@ -91,8 +91,9 @@ class Pace:
         self._seen_at, self._seen_total = now, total
         busy = 1.0 if self._span <= 0 else self._others / self._span / _BUSY
         busy = min(1.0, max(_LEAST, busy))
-        if not self._under_way:
-            self._debt = max(-_CREDIT, self._debt - span / busy)
+        # Work is no rest to be credited, but who waits for others to end theirs has rested.
+        least = min(self._debt, 0.0) if self._under_way else -_CREDIT
+        self._debt = max(least, self._debt - span / busy)
         return busy
 
 

@@ -96,7 +96,12 @@ class Process:
                 return
             if self._closing.wait(max(0.0, self._again_at - time.monotonic())):
                 return
-            reason = self._start()
+            try:
+                reason = self._start()
+            except Exception as error:  # in what the user's configuration holds, say
+                reason = repr(error)
+            if reason and self._child is not None:
+                self._child.end(0.0)
             if reason and not self._closing.is_set():
                 self._give_up(reason)
 
@@ -120,7 +125,7 @@ class Process:
         """End the process, which has the time to let a page that is being stored be whole."""
         self._closing.set()
         if self._child is not None:
-            self._child.end(_END_SECONDS)
+            self._child.end(_END_SECONDS if self._child.is_up else 0.0)
 
     def _start(self) -> str:
         """Start the process and wait until it has the app. Return why it could not, or ``""``."""
@@ -129,18 +134,13 @@ class Process:
         interpreter = _interpreter()
         if not interpreter:
             return f"no Python interpreter is found beside {sys.executable or sys.prefix!r}"
-        command = [interpreter, "-c", _CODE, json.dumps(sys.path), self._name, str(os.getpid())]
+        command = [interpreter, "-c", _CODE, json.dumps([*map(str, sys.path)])]
+        command += [self._name, str(os.getpid())]
         try:
             child = self._child = _Child(command, self._mourn)
         except OSError as error:
             return str(error)
-        if self._closing.is_set():
-            child.end(0.0)
-            return "the worker ends"
-        reason = child.greet(likeness(self._site))
-        if reason:
-            child.end(0.0)
-        return reason
+        return "the worker ends" if self._closing.is_set() else child.greet(likeness(self._site))
 
     def _mourn(self, code: int) -> None:
         """Have a process that died started anew, but not at once."""

@@ -104,6 +104,16 @@ def test_work_of_several_threads_shares_one_rest() -> None:
     assert 200 * 0.02 / (times.now - began) < 0.07
 
 
+def test_who_rests_goes_on_while_another_waits_for_something(times: Times) -> None:
+    times.work(0.01, wait=0.5, load=1.0)
+    with times.pace.work():
+        assert times.pace.rest() > 0.1
+        assert times.rest(1.0) == pytest.approx(0.15, abs=0.01)
+        times.pass_by(10.0, 1.0)
+    times.work(0.01)
+    assert times.rest(1.0) > 0.14, "nothing was credited"
+
+
 def test_time_that_nobody_looked_at_is_not_taken_for_quiet(times: Times) -> None:
     times.pass_by(3600.0, 0.0)
     times.work(0.01, wait=0.05, load=1.0)

@@ -229,7 +229,15 @@ def test_a_process_ends_with_its_worker_while_it_imports_the_app(stage: Stage) -
         (stage.folder / "held at import").unlink()
 
 
-@pytest.mark.parametrize("kind", ["gthread", "gthread preload", "gevent", "uwsgi"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "gthread",
+        pytest.param("gthread preload", marks=pytest.mark.long),
+        pytest.param("gevent", marks=pytest.mark.long),
+        "uwsgi",
+    ],
+)
 def test_a_server_that_is_told_to_end_leaves_nothing(kind: str, stage: Stage) -> None:
     with serving(stage, few(kind), **MODE) as server:
         server.ask(PATH)
