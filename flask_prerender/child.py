@@ -86,6 +86,8 @@ def spawned(wires: Wires, path: AppPath, where: tuple[t.Any, str], number: int) 
 def _serve(wires: Wires, site: Site, number: int) -> None:
     # Whoever presses Ctrl-C means the build, which ends us.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     work = _Work(wires, site, number)
     with suppress(EOFError, BrokenPipeError, ConnectionError):  # the build is over
         Context().run(work.go_on)

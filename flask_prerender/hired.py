@@ -7,7 +7,9 @@ import signal
 import sys
 import time
 import typing as t
+from collections.abc import Iterator
 from collections.abc import Sequence
+from contextlib import contextmanager
 from contextlib import suppress
 from multiprocessing.connection import Connection
 
@@ -84,15 +86,30 @@ class Hire:
     def _fork(self, wires: Wires, not_theirs: list[Connection]) -> t.Any:
         args = (wires, not_theirs, self._site, self._number)
         process = self._context.Process(target=forked, args=args, name="prerender-build")
-        process.start()
+        with _undisturbed():
+            process.start()
         return process
 
     def _spawn(self, wires: Wires, path: AppPath) -> t.Any:
         args = (wires, path, (self._site.output, self._site.style), self._number)
         process = self._context.Process(target=spawned, args=args, name="prerender-build")
-        with without_main():
+        with without_main(), _undisturbed():
             process.start()
         return process
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Let Ctrl-C wait: Python drops what is raised in the functions that it calls around a fork,
+    and the build would go on."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _widen(pipe: Connection) -> None:

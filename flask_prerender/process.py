@@ -1,9 +1,10 @@
 """The process beside a worker that makes its stale pages new, at lower priority.
 
 It is a fresh interpreter that imports the app by its name (:mod:`flask_prerender.companion`), so
-that nothing of the worker's threads, locks and connections is in it. Each worker starts its own, at its
-first stale page: pages are made by the version of the app that met them, and a process that only
-forks workers has none. It ends when the worker's end of their socket is closed, for any reason.
+that nothing of the worker's threads, locks and connections is in it. Each worker starts its own, at
+its first stale page: pages are made by the version of the app that met them, and a process that
+only forks workers has none. It ends when the worker's end of their socket is closed, for any
+reason.
 """
 
 from __future__ import annotations

@@ -424,6 +424,20 @@ def test_all_processes_end_with_their_build(tmp_path: Path, ending: str) -> None
     wait_until_gone(process.pid)
 
 
+def test_ctrl_c_in_the_middle_of_a_fork_ends_the_build(site: Callable[..., Flask]) -> None:
+    pressing = [os.getpid()]
+
+    def press() -> None:
+        if pressing and os.getpid() == pressing[0]:
+            os.kill(pressing.pop(), signal.SIGINT)
+
+    app = site()
+    os.register_at_fork(before=press)
+    with pytest.raises(KeyboardInterrupt):
+        build(app, "fork")
+    assert pressing == []
+
+
 def test_a_build_on_the_command_line_stores_whole_pages(
     tmp_path: Path, make_app: Callable[..., Flask], wsgi_get: Callable[..., Any]
 ) -> None:
