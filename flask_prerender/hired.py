@@ -44,8 +44,6 @@ class Child:
     def ending(self) -> str:
         """Return how it ended, in words."""
         code = self.process.exitcode
-        if code is None:
-            return "closed its pipe"
         if code >= 0:
             return f"ended with the exit code {code}"
         name = next((one.name for one in signal.Signals if one == -code), "")

@@ -48,6 +48,7 @@ LEAF_SUFFIXES = frozenset({"bin"}.union(*_EXTENSIONS.values()))
 _VARIANT_SUFFIXES = frozenset(suffix for suffix in SUFFIXES.values() if suffix)
 _RESERVED = re.compile(r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\.|\Z)")
 _UNSAFE = re.compile(rb"[^a-z0-9._-]")
+_PLAIN = re.compile(r"[a-z0-9_-]{1,100}")
 _SEGMENT_BYTES = 200
 _FILE_BYTES = 1000
 
@@ -110,6 +111,8 @@ def _segment(text: str) -> str:
 def _directory(text: str) -> str:
     """Encode a segment that becomes a directory: it never looks like one of our files, so
     ``/feed.xml`` and ``/feed.xml/old`` both have a place."""
+    if _PLAIN.fullmatch(text) and not _RESERVED.match(text):
+        return text  # as most are
     name = _segment(text)
     stem, dot, suffix = name.rpartition(".")
     # The last two: a variant of a user's own coding may be called x.html.lzma.

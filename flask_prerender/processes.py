@@ -40,6 +40,7 @@ from .wire import send_again
 log = logging.getLogger("flask_prerender")
 
 _LOOK_SECONDS = 0.05
+_AWAY_SECONDS = 0.5
 _START_SECONDS = 60.0
 _PARTING_SECONDS = 2.0
 #: A process is given what it renders in about this time, and as much again to begin with then.
@@ -75,6 +76,7 @@ class Processes:
         self._asked = self._told = 0
         self._is_all = False
         self._pace = 1.0  # seconds a page
+        self._looked_at = time.monotonic()
 
     def run(self, targets: Iterator[Target]) -> Generator[Outcome, None, None]:
         """Publish each target, yielding what became of it in the order of the targets. Closing the
@@ -131,8 +133,7 @@ class Processes:
         by_wire = {child.wires.answers: child for child in self._children}
         for wire in wait(list(by_wire), _LOOK_SECONDS):
             self._hear_one(by_wire[t.cast(Connection, wire)])
-        for child in list(self._children):
-            self._end_if_hung(child)
+        self._look_after_all()
         is_idle = not any(child.waiting for child in self._children)
         self._store(self._batch.rest() if is_idle else self._batch.overdue())
 
@@ -184,8 +185,17 @@ class Processes:
 
     # Those that die, and those that hang.
 
-    def _end_if_hung(self, child: Child) -> None:
-        now, current = time.monotonic(), child.wires.current.value
+    def _look_after_all(self) -> None:
+        now = time.monotonic()
+        was_away = now - self._looked_at > _AWAY_SECONDS
+        self._looked_at = now
+        for child in list(self._children):
+            if was_away:  # to store, while they could not tell us what they did
+                child.since = now
+            self._end_if_hung(child, now)
+
+    def _end_if_hung(self, child: Child, now: float) -> None:
+        current = child.wires.current.value
         if not child.is_ready:
             if now - child.since > _START_SECONDS:
                 raise RenderError("A process of the build did not come to work within a minute.")
@@ -203,6 +213,9 @@ class Processes:
         """Put another in the place of a process that ended. The page that it rendered has failed;
         the others that it was asked for are asked for again."""
         child.process.join(_PARTING_SECONDS)
+        if child.process.exitcode is None:
+            child.process.kill()
+            child.process.join()
         number, how = child.wires.current.value, child.ending()
         self._lost += number not in child.waiting
         if not child.is_ready or self._lost > _LOST:

@@ -130,7 +130,8 @@ class Settings:
         "or a number.",
     )  # fmt: skip
     concurrency: int = _setting(
-        min(4, os.cpu_count() or 1), checks.number(1, whole=True), "Renders at a time in a build.",
+        min(4, os.cpu_count() or 1), checks.number(1, whole=True),
+        "Renders at a time in a build that has no processes of its own.",
     )  # fmt: skip
     max_renders: int = _setting(
         4, checks.number(1, whole=True),

@@ -72,7 +72,7 @@ def duration_of_a_build(folder: Path, version: object) -> float:
 
 
 def kill_builds(
-    kills: int, folder: Path, server: Any, restart: Callable[[], Flask], get: Start
+    kills: int, folder: Path, server: Any, restart: Callable[[], Flask], get: Start, *options: str
 ) -> None:
     root = folder / "instance" / "prerendered"
     span = duration_of_a_build(folder, "first")
@@ -81,7 +81,7 @@ def kill_builds(
     with Readers(server.port, lambda: next(paths)) as readers:
         for number in range(kills):
             write_version(folder, number)
-            process = start_build(folder, WITNESS_ANNOUNCE="1")
+            process = start_build(folder, *options, WITNESS_ANNOUNCE="1")
             kill_at_random(process, span)
             killed += process.returncode == -signal.SIGKILL
             versions = check_store(restart(), get)
@@ -99,13 +99,18 @@ def kill_builds(
 
 
 def die_while_building(
-    kills: int, folder: Path, live_server: Start, restart: Callable[[], Flask], get: Start
+    kills: int,
+    folder: Path,
+    live_server: Start,
+    restart: Callable[[], Flask],
+    get: Start,
+    *options: str,
 ) -> None:
     build(folder, "zero")
     server = live_server(
         "witness:create_app()", workers=1, args=["--threads", "4"], env=environment(folder)
     )
-    kill_builds(kills, folder, server, restart, get)
+    kill_builds(kills, folder, server, restart, get, *options)
     server.stop()
     assert leftovers(folder / "instance" / "prerendered") == []
     build(folder, "last")
@@ -295,6 +300,14 @@ def test_two_hundred_killed_builds(
     tmp_path: Path, live_server: Start, restart: Callable[[], Flask], wsgi_get: Start
 ) -> None:
     die_while_building(200, tmp_path, live_server, restart, wsgi_get)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+def test_thirty_killed_builds_in_processes(
+    tmp_path: Path, live_server: Start, restart: Callable[[], Flask], wsgi_get: Start
+) -> None:
+    die_while_building(30, tmp_path, live_server, restart, wsgi_get, "--processes", "2")
 
 
 @pytest.mark.long

@@ -26,6 +26,7 @@ from flask_prerender import launch
 from flask_prerender import Prerender
 from flask_prerender import Report
 from flask_prerender import signals
+from flask_prerender.batch import Batch
 from flask_prerender.generate import Build
 from witness import check_store
 from witness import check_tree
@@ -317,6 +318,21 @@ def test_processes_that_can_never_work_end_the_build(
     assert report.was_stopped
     wanted = "KeyError: 'SITE_PATH'" if mode == "spawn" else "ended with the exit code 5 before"
     assert wanted in report.error
+
+
+def test_nobody_hangs_who_waits_for_a_slow_disk(
+    site: Callable[..., Flask], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, slow = Batch.store, [1.5]
+
+    def store_slowly(self: Batch, waiting: Any) -> Any:
+        time.sleep(slow.pop() if slow else 0)
+        return store(self, waiting)
+
+    monkeypatch.setattr(Batch, "store", store_slowly)
+    monkeypatch.setattr("flask_prerender.processes.GRACE_SECONDS", 0.0)
+    report = build(site(SITE_TIMEOUT="1"), "fork")
+    assert report.counts == {"published": 36, "failed": 1, "refused": 3}
 
 
 def test_threads_and_processes_exclude_each_other(site: Callable[..., Flask]) -> None:
