@@ -71,7 +71,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="see that it runs; figures are wild")
     parser.add_argument("--json", type=Path, metavar="PATH", help="write every figure to a file")
     parser.add_argument("--from", dest="record", type=Path, metavar="PATH",
-                        help="measure nothing: take the figures of such a file")  # fmt: skip
+                        help="take the figures of such a file, and measure only what "
+                        "--only names")  # fmt: skip
     parser.add_argument("--page", type=Path, action="append", metavar="PATH", default=[],
                         help="put the figures into the places of this page")  # fmt: skip
     args = parser.parse_args()
@@ -83,9 +84,9 @@ def _arguments() -> argparse.Namespace:
     return args
 
 
-def _run(args: argparse.Namespace, root: Path) -> Facts:
-    """Measure what was asked for, and tell each part as soon as it is known."""
-    facts: Facts = {
+def _run(args: argparse.Namespace, root: Path, facts: Facts) -> None:
+    """Measure what was asked for, and tell and keep each part as soon as it is known."""
+    facts |= {
         "command": sys.argv[1:],
         "date": time.strftime("%Y-%m-%d"),
         "rounds": {name: getattr(args, name) for name in ("rounds", "loads", "builds")},
@@ -100,7 +101,12 @@ def _run(args: argparse.Namespace, root: Path) -> Facts:
         if found:
             facts[name] = found
             _say(show(found))
-    return facts
+            _keep(args, facts)  # a later part may fail
+
+
+def _keep(args: argparse.Namespace, facts: Facts) -> None:
+    if args.json:
+        args.json.write_text(json.dumps(facts, indent=1) + "\n")
 
 
 def _missing() -> dict[str, str]:
@@ -148,18 +154,16 @@ def _say(text: str) -> None:
 
 def main() -> None:
     args = _arguments()
-    if args.record:
-        facts = json.loads(args.record.read_text())
-    else:
+    facts: Facts = json.loads(args.record.read_text()) if args.record else {}
+    if args.only or not args.record:
         with tempfile.TemporaryDirectory(prefix="prerender-benchmarks-") as directory:
-            facts = _run(args, Path(directory))
+            _run(args, Path(directory), facts)
         for line in _quiet(facts):
             _say(line)
     told = _told(facts)
     if args.goals:
         _say(told["goals"])
-    if args.json:
-        args.json.write_text(json.dumps(facts, indent=1) + "\n")
+    _keep(args, facts)
     for page in args.page:
         figures.put(page, told)
 

@@ -35,7 +35,7 @@ from .timing import turns
 REST = "Hits, nothing to do beside"
 STEADY = "100 pages/s made new"
 HEAVY = "heavy pages made new without end"
-HEAVY_PROCESS = "the same in a process of its own"
+HEAVY_PROCESS = "heavy pages, in a process of their own"
 
 #: By name: pages a second that visitors find stale, renders for one of them, and settings.
 APPS: dict[str, tuple[int, int, dict[str, Any]]] = {

@@ -118,6 +118,14 @@ def test_goals_can_be_told_of_an_earlier_run(ran: tuple[str, Path], tmp_path: Pa
     assert line.split()[-2:] == ["-", "-"], "servers were not measured"
 
 
+def test_a_part_can_be_measured_again(ran: tuple[str, Path], tmp_path: Path) -> None:
+    record = tmp_path / "new.json"
+    run(tmp_path, "--from", ran[1], "--only", "compression", "--json", record)
+    before, after = json.loads(ran[1].read_text()), json.loads(record.read_text())
+    assert after["serving"] == before["serving"]
+    assert after["compression"] != before["compression"]
+
+
 @pytest.mark.long
 @pytest.mark.timeout(300)
 def test_servers_are_asked_and_stopped(tmp_path: Path) -> None:
