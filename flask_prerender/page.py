@@ -30,6 +30,7 @@ State = Literal["fresh", "stale", "expired"]
 Style = Literal["dir_index", "file"]
 
 _ENCODER = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False)
+_COMMON = {"rule", "endpoint", "origin", "compressors"}
 _TEN_YEARS = 10 * 365 * 86400.0
 
 
@@ -136,10 +137,18 @@ class Page:
         """
         try:
             facts = json.loads(text)
-            facts["headers"] = tuple((name, value) for name, value in facts["headers"])
-            facts["variants"] = tuple(Variant(**variant) for variant in facts["variants"])
-            facts["tags"] = tuple(facts["tags"])
-            facts["templates"] = tuple(facts["templates"])
+            for name in facts.keys() & _COMMON:
+                facts[name] = _once(facts[name])
+            facts["headers"] = tuple(
+                (_once(name), _once(value)) for name, value in facts["headers"]
+            )
+            facts["variants"] = tuple(
+                Variant(_once(one["encoding"]), one["digest"], one["size"])
+                for one in facts["variants"]
+            )
+            facts["tags"] = tuple(map(_once, facts["tags"]))
+            facts["templates"] = tuple(map(_once, facts["templates"]))
+            facts["options"] = _once(facts["options"], repr(facts["options"]))
             # One of an earlier version may lack what has a default.
             page = _made_of(facts) if len(facts) == len(_SETTERS) else cls(**facts)
         except (TypeError, KeyError, AttributeError) as error:
@@ -147,6 +156,19 @@ class Page:
         if not page.variants or page.variants[0].encoding != IDENTITY:
             raise ValueError("not a page: no identity variant")
         return page
+
+
+#: What pages of a route have in common is in memory once. Not by ``sys.intern``, which forgets
+#: nothing in some versions, and headers may be of one page alone.
+_KNOWN: dict[Any, Any] = {}
+_MOST_KNOWN = 10_000
+
+
+def _once(value: Any, name: str | None = None) -> Any:
+    """Return the value that was met before under this name, or as the same text."""
+    if len(_KNOWN) >= _MOST_KNOWN:
+        _KNOWN.clear()
+    return _KNOWN.setdefault(value if name is None else (name,), value)
 
 
 #: A frozen class is slow to make, and a build makes several pages of each.
