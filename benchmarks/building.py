@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import inspect
-import os
+import resource
 import statistics
 import time
 import warnings
@@ -164,18 +163,10 @@ CASES: dict[str, Case] = {
 }
 
 
-def missing() -> dict[str, str]:
-    """Return the cases that cannot be measured here, each with the reason."""
-    if "processes" in inspect.signature(generate).parameters:
-        return {}
-    return dict.fromkeys((TWO, TWO_PACKED), "this version builds in one process only")
-
-
 def measure(directory: Path, rounds: int, pages: int) -> dict[str, Any]:
     """Run every case in turn, and return facts by case."""
-    names = [name for name in CASES if name not in missing()]
-    runs: dict[str, list[dict[str, float]]] = {name: [] for name in names}
-    for number, name in enumerate(turns(names, rounds)):
+    runs: dict[str, list[dict[str, float]]] = {name: [] for name in CASES}
+    for number, name in enumerate(turns(list(CASES), rounds)):
         # Nothing is deleted before the end: a file system may be slow for minutes afterwards.
         runs[name].append(child.run("building", name, directory / str(number), pages))
     rendered = _each(runs[RENDERED], "cpu")
@@ -241,7 +232,8 @@ def _files(directory: Path) -> set[tuple[str, int, int]]:
 
 def _cpu() -> float:
     """Return the processor seconds of this process and of those it waited for."""
-    return sum(os.times()[:4])
+    used = [resource.getrusage(of) for of in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(one.ru_utime + one.ru_stime for one in used)
 
 
 def main() -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import random
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -15,9 +18,11 @@ from flask import Flask
 from flask_prerender import generate
 from flask_prerender import mark
 from flask_prerender.compress import Brotli
+from flask_prerender.compress import make_compressor
 from flask_prerender.page import Page
 from flask_prerender.publish import publish
 from flask_prerender.render import request_environ
+from flask_prerender.stores.files import FileStore
 
 MakeApp = Callable[..., Flask]
 
@@ -203,3 +208,41 @@ def test_a_damaged_variant_is_packed_anew_at_the_level_of_who_makes_it(
         make(app, origin)
     assert stored(app).compressors == signature
     assert brotli.decompress(body(app, "br")).decode() == TEXT
+
+
+APP = """
+from flask import Flask
+from flask_prerender import Prerender
+
+app = Flask(__name__)
+app.config.update(
+    PRERENDER_PATH=__file__ + ".pages",
+    PRERENDER_COMPRESS={"br": 5, "gzip": 6},
+    PRERENDER_COMPRESS_BUILD={"br": 11},
+)
+prerender = Prerender(app)
+
+@app.get("/<int:number>")
+@prerender.mark(params=[{"number": number} for number in range(10)])
+def page(number):
+    return f"page {number} " * 500
+"""
+
+
+def test_processes_of_a_build_pack_small_and_once(tmp_path: Path) -> None:
+    file = tmp_path / "app.py"
+    file.write_text(APP)
+    command = [sys.executable, "-m", "flask", "--app", file, "prerender", "--processes", "2"]
+    for result in ("published", "unchanged"):
+        done = subprocess.run(
+            [*command, "--json"], cwd=tmp_path, capture_output=True, text=True, check=True
+        )
+        assert json.loads(done.stdout)["counts"] == {result: 10}
+        store = FileStore(Path(f"{file}.pages"))
+        pages = list(store.pages())
+        assert [page.compressors for page in pages] == [SMALL] * 10
+        for page in pages:
+            packed = store.read(page, page.variants[1])
+            assert packed is not None
+            assert packed == make_compressor("br", 11).compress(brotli.decompress(packed))
+        store.close()
