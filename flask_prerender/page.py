@@ -21,6 +21,8 @@ from urllib.parse import unquote_to_bytes
 from urllib.parse import urlencode
 from urllib.parse import urlsplit
 
+from .once import once
+
 IDENTITY = "identity"
 
 #: What is added to a file name, and to an ETag, for an encoded variant.
@@ -138,17 +140,15 @@ class Page:
         try:
             facts = json.loads(text)
             for name in facts.keys() & _COMMON:
-                facts[name] = _once(facts[name])
-            facts["headers"] = tuple(
-                (_once(name), _once(value)) for name, value in facts["headers"]
-            )
+                facts[name] = once(facts[name])
+            facts["headers"] = tuple((once(name), once(value)) for name, value in facts["headers"])
             facts["variants"] = tuple(
-                Variant(_once(one["encoding"]), one["digest"], one["size"])
+                Variant(once(one["encoding"]), one["digest"], one["size"])
                 for one in facts["variants"]
             )
-            facts["tags"] = tuple(map(_once, facts["tags"]))
-            facts["templates"] = tuple(map(_once, facts["templates"]))
-            facts["options"] = _once(facts["options"], repr(facts["options"]))
+            facts["tags"] = tuple(map(once, facts["tags"]))
+            facts["templates"] = tuple(map(once, facts["templates"]))
+            facts["options"] = once(facts["options"], repr(facts["options"]))
             # One of an earlier version may lack what has a default.
             page = _made_of(facts) if len(facts) == len(_SETTERS) else cls(**facts)
         except (TypeError, KeyError, AttributeError) as error:
@@ -156,19 +156,6 @@ class Page:
         if not page.variants or page.variants[0].encoding != IDENTITY:
             raise ValueError("not a page: no identity variant")
         return page
-
-
-#: What pages of a route have in common is in memory once. Not by ``sys.intern``, which forgets
-#: nothing in some versions, and headers may be of one page alone.
-_KNOWN: dict[Any, Any] = {}
-_MOST_KNOWN = 10_000
-
-
-def _once(value: Any, name: str | None = None) -> Any:
-    """Return the value that was met before under this name, or as the same text."""
-    if len(_KNOWN) >= _MOST_KNOWN:
-        _KNOWN.clear()
-    return _KNOWN.setdefault(value if name is None else (name,), value)
 
 
 #: A frozen class is slow to make, and a build makes several pages of each.
