@@ -114,7 +114,7 @@ class Lane:
                         and (wanted is not None or "HTTP_IF_MODIFIED_SINCE" not in environ)
                     ):  # fmt: skip
                         sent = ready.chosen.get(environ.get("HTTP_ACCEPT_ENCODING"))
-                    if not ready or not sent or not (wanted is None or wanted == sent.etag):
+                    if sent is None or ready is None or not (wanted is None or wanted == sent.etag):
                         answer, sent = door.answer(environ, key), None
                     else:
                         ready.used = True
@@ -128,7 +128,7 @@ class Lane:
             if answer is not None:
                 start_response(answer.status, answer.headers)
                 return [answer.body] if answer.body else []
-            if not ready or not sent or (body is None and wanted is None):
+            if sent is None or ready is None or (body is None and wanted is None):
                 return inner(environ, start_response)
             if receivers:
                 door.tell(ready, sent, _OK if wanted is None else _NOT_MODIFIED)

@@ -69,22 +69,33 @@ class Encodings:
         return tuple(ranked)
 
 
-def has_it(environ: Environ, etag: str, etags: Collection[str], changed_at: float) -> bool:
+class Validators(t.Protocol):
+    """What a client's copy is compared with: the tags of all variants, and a moment."""
+
+    @property
+    def etags(self) -> Collection[str]: ...
+
+    changed_at: float
+
+
+def has_it(environ: Environ, etag: str, page: Validators) -> bool:
     """Return whether the client's copy is still good, so that 304 is the answer.
 
     ``If-None-Match`` is compared weakly with the tags of all variants and beats
     ``If-Modified-Since`` (RFC 9110, section 13.2.2).
+
+    :param etag: of the variant that would be sent.
     """
     wanted = environ.get("HTTP_IF_NONE_MATCH")
     if wanted is not None:
         if wanted == etag:
             return True
         known = Request(dict(environ)).if_none_match
-        return any(known.contains_weak(tag.removeprefix("W/").strip('"')) for tag in etags)
+        return any(known.contains_weak(tag.removeprefix("W/").strip('"')) for tag in page.etags)
     if "HTTP_IF_MODIFIED_SINCE" not in environ:
         return False
     since = Request(dict(environ)).if_modified_since
-    return since is not None and int(changed_at) <= since.timestamp()
+    return since is not None and int(page.changed_at) <= since.timestamp()
 
 
 def wanted_range(

@@ -12,11 +12,11 @@ from werkzeug.exceptions import NotFound
 
 from .freshness import directives
 from .freshness import seconds
+from .headers import Headers
 from .marks import Mark
 from .page import IDENTITY
 from .page import Page
 from .publish import Outcome
-from .ready import Headers
 from .ready import Ready
 from .render import Render
 from .render import request_environ

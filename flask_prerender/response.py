@@ -17,8 +17,9 @@ from flask import Response
 from werkzeug.datastructures import Headers
 from werkzeug.wsgi import ClosingIterator
 
+from .headers import Headers as HeaderList
 from .page import IDENTITY
-from .ready import Headers as HeaderList
+from .ready import Sent
 from .serve import Answer
 
 #: Headers that may differ from answer to answer and say nothing of its visitor.
@@ -171,7 +172,7 @@ def _become_own(response: t.Any, answer: Answer) -> None:
     """Make a whole answer of its own of a page whose body was changed on the way: it may be for
     this visitor alone, and nothing that was said of the stored bytes is true of it."""
     changes = _changes(answer.headers, list(response.headers))
-    own = answer.ready.sent[IDENTITY].ok
+    own = t.cast(Sent, answer.ready.variant(IDENTITY)).ok
     kept = [pair for pair in own if pair[0].lower() not in changes]
     headers = Headers([*kept, *(pair for pairs in changes.values() for pair in pairs)])
     for name in _OF_THE_BYTES:

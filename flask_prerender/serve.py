@@ -6,6 +6,7 @@ every door calls the same rules.
 
 from __future__ import annotations
 
+import sys
 import typing as t
 from collections.abc import Callable
 from collections.abc import Mapping
@@ -14,12 +15,12 @@ from dataclasses import dataclass
 from . import signals
 from .budgets import note_at_times
 from .compress import decompress
+from .headers import Headers
 from .negotiate import Crawlers
 from .negotiate import Encodings
 from .negotiate import has_it
 from .negotiate import wanted_range
 from .page import IDENTITY
-from .ready import Headers
 from .ready import Ready
 from .ready import Sent
 from .site import Site
@@ -105,11 +106,12 @@ class Server:
         """Return the variant that an Accept-Encoding gets, remembered beside the page; ``None``
         when none of them is acceptable."""
         for coding in self.encodings[accepted]:
-            sent = ready.sent.get(coding)
+            sent = ready.variant(coding)
             if sent is not None:
                 if len(ready.chosen) >= _CHOSEN:
                     ready.chosen = {}
-                ready.chosen[accepted] = sent
+                # What many pages were asked by is one text.
+                ready.chosen[sys.intern(accepted) if accepted else accepted] = sent
                 return sent
         return None
 
@@ -161,11 +163,9 @@ class Server:
         return False
 
     def _send(self, environ: Environ, ready: Ready, sent: Sent, source: str) -> Answer | None:
-        changed_at = ready.changed_at
         encoding = sent.variant.encoding
-        conditional = "HTTP_IF_NONE_MATCH" in environ or "HTTP_IF_MODIFIED_SINCE" in environ
         is_200 = ready.page.status == 200
-        if conditional and is_200 and has_it(environ, sent.etag, ready.etags, changed_at):
+        if is_200 and has_it(environ, sent.etag, ready):
             return Answer("304 NOT MODIFIED", sent.not_modified[:], b"", ready, source, encoding)
         if environ["REQUEST_METHOD"] == "HEAD":
             return Answer(ready.status, sent.ok[:], b"", ready, source, encoding)
@@ -201,7 +201,7 @@ class Server:
         return decompress(answer.encoding, self._body(answer.ready, answer.encoding) or b"")
 
     def _body(self, ready: Ready, encoding: str) -> bytes | None:
-        sent = ready.sent[encoding]
+        sent = t.cast(Sent, ready.variant(encoding))
         body = sent.body  # looked at once: memory may make room meanwhile
         return body if body is not None else self.load_body(ready, sent)
 
@@ -211,8 +211,9 @@ class Server:
         if found is None:
             return False
         ready, _ = found
-        chosen = next(c for c in self.encodings["br, zstd, gzip"] if c in ready.sent)
-        return self.load_body(ready, ready.sent[chosen]) is not None
+        variants = map(ready.variant, self.encodings["br, zstd, gzip"])
+        sent = next(filter(None, variants), None)
+        return sent is not None and self.load_body(ready, sent) is not None
 
 
 def _part(environ: Environ, ready: Ready, sent: Sent, body: bytes, source: str) -> Answer:

@@ -92,10 +92,12 @@ def _keep(site: Site, page: Page, bodies: Mapping[str, bytes]) -> None:
     """
     ready = Ready(page, site.settings)
     ready.is_stored = False
-    for encoding, sent in ready.sent.items():
-        sent.body = bodies.get(encoding) or site.store.read(page, sent.variant)
-        if sent.body is None:
-            raise BlobMissingError(f"{page.key}: its {encoding} body is not stored.")
+    for variant in page.variants:
+        body = bodies.get(variant.encoding) or site.store.read(page, variant)
+        sent = ready.variant(variant.encoding)
+        if body is None or sent is None:
+            raise BlobMissingError(f"{page.key}: its {variant.encoding} body is not stored.")
+        sent.body = body
     site.revocations.follow()
     ready.take(site.revocations.of(page))
     ready.revision = site.coordination.revision()

@@ -7,11 +7,13 @@ from math import inf
 
 import pytest
 
+from flask_prerender import lean as module
+from flask_prerender.headers import entity_tag
+from flask_prerender.lean import lean
 from flask_prerender.page import digest
 from flask_prerender.page import http_date
 from flask_prerender.page import Page
 from flask_prerender.page import Variant
-from flask_prerender.ready import entity_tag
 from flask_prerender.ready import Ready
 from flask_prerender.settings import Settings
 
@@ -50,7 +52,7 @@ def make_page(**facts):
 def headers_at(now, settings=None, coding="identity", **facts):
     ready = Ready(make_page(**facts), settings or Settings())
     ready.prepare(now)
-    found = ready.sent[coding].ok
+    found = ready.variant(coding).ok
     assert len(dict(found)) == len(found)
     return dict(found)
 
@@ -58,13 +60,13 @@ def headers_at(now, settings=None, coding="identity", **facts):
 def test_each_variant_has_a_finished_header_list():
     ready = Ready(make_page(), Settings())
     ready.prepare(NOW)
-    plain, packed = dict(ready.sent["identity"].ok), dict(ready.sent["gzip"].ok)
+    plain, packed = dict(ready.variant("identity").ok), dict(ready.variant("gzip").ok)
     assert set(plain) == OWN | {"Content-Type", "Content-Length", "Accept-Ranges"}
     assert set(packed) == OWN | {"Content-Type", "Content-Length", "Content-Encoding"}
     assert (plain["Content-Length"], packed["Content-Length"]) == ("8", "6")
     assert packed["Content-Encoding"] == "gzip"
     assert plain["Last-Modified"] == packed["Last-Modified"] == http_date(NOW - 90)
-    for sent in ready.sent.values():
+    for sent in map(ready.variant, ("identity", "gzip")):
         assert {name for name, _ in sent.not_modified} == OWN - {"Last-Modified"}
 
 
@@ -113,7 +115,7 @@ def test_a_page_from_the_future_is_stale():
     ready = Ready(make_page(revalidate=60.0), Settings())
     ready.prepare(NOW - 3600)
     assert ready.state == "stale"
-    found = dict(ready.sent["identity"].ok)
+    found = dict(ready.variant("identity").ok)
     assert found["Cache-Control"] == "public, max-age=0, s-maxage=2"
     assert found["Cache-Status"] == "flask-prerender; hit; ttl=0"
 
@@ -223,7 +225,7 @@ def test_the_views_headers_come_first_and_its_vary_is_joined_to_ours():
     own = (TYPE, ("Link", "</a>"), ("Link", "</b>"), ("vary", "X-Kind , accept-encoding,, x-kind"))
     ready = Ready(make_page(headers=own), Settings())
     ready.prepare(NOW)
-    found = ready.sent["identity"].ok
+    found = ready.variant("identity").ok
     assert found[:3] == list(own[:3])
     assert [value for name, value in found if name.lower() == "vary"] == ["Accept-Encoding, X-Kind"]
 
@@ -235,13 +237,13 @@ def test_the_status_line_is_whole(status):
 
 def test_a_page_only_checked_again_keeps_what_was_loaded(monkeypatch):
     ready = Ready(make_page(revalidate=60.0), Settings())
-    ready.sent["identity"].body = b"the body"
+    ready.variant("identity").body = b"the body"
     ready.prepare(NOW + 59)
     assert ready.renew(make_page(revalidate=60.0, checked_at=NOW + 59))
     assert not ready.begins <= NOW + 59 < ready.ends
     ready.prepare(NOW + 59)
-    assert "s-maxage=60" in dict(ready.sent["identity"].ok)["Cache-Control"]
-    assert ready.sent["identity"].body == b"the body"
+    assert "s-maxage=60" in dict(ready.variant("identity").ok)["Cache-Control"]
+    assert ready.variant("identity").body == b"the body"
 
 
 @pytest.mark.parametrize(
@@ -257,15 +259,83 @@ def test_a_page_only_checked_again_keeps_what_was_loaded(monkeypatch):
 def test_a_page_that_is_sent_otherwise_is_made_ready_anew(change):
     ready = Ready(make_page(), Settings())
     assert not ready.renew(make_page(**change))
-    assert ready.page == make_page()
+    assert ready.page == lean(make_page())
 
 
 def test_a_page_weighs_its_headers_and_the_bodies_that_are_loaded():
     ready = Ready(make_page(), Settings())
     empty = ready.weight
     assert empty > 0
-    ready.sent["identity"].body = b"x" * 1000
+    ready.variant("identity").body = b"x" * 1000
     assert ready.weight == empty + 1000
-    ready.sent["gzip"].body = b"x" * 10
+    ready.variant("gzip").body = b"x" * 10
     assert ready.weight == empty + 1010
     assert Ready(make_page(headers=(("X", "y" * 500),)), Settings()).weight > empty + 500
+
+
+# What is kept once.
+
+
+def test_a_variant_that_nobody_asks_for_takes_no_room(make_app, wsgi_get):
+    app = make_app()
+
+    @app.route("/")
+    @app.prerender
+    def index():
+        return "page " * 500
+
+    memory = app.extensions["prerender"].memory
+    for _ in range(2):
+        wsgi_get(app, "/", headers={"Accept-Encoding": "gzip"})
+    assert list(memory.get("/").sent) == ["gzip"]
+    wsgi_get(app, "/", headers={"If-None-Match": "*", "Accept-Encoding": "br"})
+    assert list(memory.get("/").sent) == ["gzip", "br"]
+    assert Ready(make_page(), Settings()).variant("br") is None
+
+
+def test_a_variant_that_is_added_is_true_at_that_moment():
+    ready = Ready(make_page(revalidate=60.0), Settings())
+    ready.prepare(NOW + 10)
+    for encoding in ("identity", "gzip"):
+        assert "s-maxage=50" in dict(ready.variant(encoding).ok)["Cache-Control"]
+    ready.take("soft")
+    ready.prepare(NOW + 10)
+    for encoding in ("identity", "gzip"):
+        assert "s-maxage=2" in dict(ready.variant(encoding).not_modified)["Cache-Control"]
+
+
+def test_a_variant_that_is_added_while_the_page_is_prepared_is_true_afterwards(monkeypatch):
+    ready = Ready(make_page(revalidate=60.0), Settings())
+    ready.prepare(NOW)
+    write, turns = Ready._write, []
+
+    def write_late(self, sent):
+        write(self, sent)
+        if not turns:  # another thread prepares the page between our lists and our place
+            turns.append(1)
+            ready.take("soft")
+            ready.prepare(NOW)
+
+    monkeypatch.setattr(Ready, "_write", write_late)
+    sent = ready.variant("gzip")
+    assert ready.state == "stale"
+    assert "s-maxage=2" in dict(sent.ok)["Cache-Control"]
+    assert ready.variant("gzip") is sent
+
+
+def test_pages_share_what_they_have_in_common():
+    one, two = (lean(make_page(key=key, options={"vary": []})) for key in ("/a", "/b"))
+    assert one.headers is two.headers
+    assert one.options is two.options
+    assert one.variants[0].encoding is two.variants[0].encoding
+    other = lean(make_page(key="/c", options={"vary": [["Accept", []]]}, headers=(("X", "y"),)))
+    assert (other.options, other.headers) == ({"vary": [["Accept", []]]}, (("X", "y"),))
+    assert lean(make_page(options={"vary": []})).options == {"vary": []}
+
+
+def test_what_is_shared_is_bounded(monkeypatch):
+    monkeypatch.setattr("flask_prerender.lean._SHARED", 20)
+    for number in range(50):
+        page = lean(make_page(headers=(("X", str(number)),), rule=f"/{number}"))
+        assert (page.headers, page.rule) == ((("X", str(number)),), f"/{number}")
+    assert max(len(module._shared), len(module._options)) <= 20
