@@ -16,7 +16,7 @@ from werkzeug.exceptions import NotFound
 from .errors import PrerenderError
 from .known import Paths
 from .lane import Lane
-from .links import template_links
+from .links import tell_templates
 from .marks import Mark
 from .render import current_render
 from .respect import Respect
@@ -37,7 +37,6 @@ from .visit import visit
 from .wanted import READING
 from .wanted import Wanted
 
-_OTHERS = {"prerendering": False}
 _SITEMAP = re.compile(r"/sitemap(?:-[0-9]+)?\.xml\Z")
 
 
@@ -58,10 +57,7 @@ class Hook:
         app.before_request(self.before_request)
         if self.lane is not None:
             self.lane.install()
-        # The first but Flask's own: what others say wins.
-        app.template_context_processors[None].insert(
-            1, lambda: {"prerendering": True, **template_links(app)} if is_rendering() else _OTHERS
-        )
+        tell_templates(app, is_rendering)
 
     def before_request(self) -> Response | None:
         """Answer from the store, or let the app answer, also where something goes wrong in here."""

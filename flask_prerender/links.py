@@ -77,7 +77,18 @@ def remember_links(app: Flask) -> None:
     remembering.links = known.setdefault(place, {})
 
 
-def template_links(app: Flask) -> dict[str, t.Any]:
+def tell_templates(app: Flask, is_rendering: t.Callable[[], bool]) -> None:
+    """Tell templates whether they are rendered ahead, and give those the links that are known."""
+    for_visitors = {"prerendering": False}
+
+    def names() -> dict[str, t.Any]:
+        return {"prerendering": True, **_known_links(app)} if is_rendering() else for_visitors
+
+    # The first but Flask's own: what others say wins.
+    app.template_context_processors[None].insert(1, names)
+
+
+def _known_links(app: Flask) -> dict[str, t.Any]:
     """Return the ``url_for`` of the templates of a render, which does not ask Flask for what it
     remembers; or nothing, where Flask's own may say something else each time."""
     adapter = _context.url_adapter

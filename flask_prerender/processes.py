@@ -113,7 +113,7 @@ class Processes:
             return
         child.waiting.update(some)
         with suppress(OSError):  # it is dead, which is noticed where its answers are heard
-            child.wires.asks.send(([asked(*one) for one in some], heard()))
+            child.wires.asks.send(([asked(*one) for one in some], heard(self._site.app)))
 
     def _next(self, targets: Iterator[Target]) -> tuple[int, Target] | None:
         if self._again:

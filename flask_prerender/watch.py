@@ -60,6 +60,14 @@ def listen(app: Flask) -> None:
     _ears[app].open(app)
 
 
+def is_heard(signal: NamedSignal, app: Flask) -> bool:
+    """Whether anybody but us listens to a signal of an app."""
+    if not signal.receivers:
+        return False
+    found = signal.receivers_for(app)
+    return any(not isinstance(getattr(one, "__self__", None), _Ear) for one in found)
+
+
 class _Ear:
     """Listens to what happens in the requests of one app while there are renders among them: as
     long as there are none, no visitor pays for it."""

@@ -6,6 +6,8 @@ import pickle
 import typing as t
 from collections.abc import Iterable
 
+from flask import Flask
+
 from . import signals
 from .errors import RenderError
 from .gate import Verdict
@@ -13,6 +15,7 @@ from .making import Judged
 from .render import Render
 from .routes import Target
 from .site import Site
+from .watch import is_heard
 
 #: A target without its mark, which each process finds in its own app; the number is its place.
 Asked = tuple[int, str, str, str, tuple[str, ...], float | None, bool]
@@ -63,9 +66,9 @@ def answer_of(number: int, judged: Judged, sent: Sent) -> Answer:
     return Answer(number, facts, [(name, _portable(told)) for name, told in sent])
 
 
-def heard() -> frozenset[str]:
+def heard(app: Flask) -> frozenset[str]:
     """Return the names of the signals that somebody listens to."""
-    return frozenset(name for name, one in signals.SIGNALS.items() if one.receivers)
+    return frozenset(name for name, one in signals.SIGNALS.items() if is_heard(one, app))
 
 
 def judged_of(answer: Answer, target: Target, build: int) -> Judged:
