@@ -21,8 +21,6 @@ from urllib.parse import unquote_to_bytes
 from urllib.parse import urlencode
 from urllib.parse import urlsplit
 
-from .once import once
-
 IDENTITY = "identity"
 
 #: What is added to a file name, and to an ETag, for an encoded variant.
@@ -32,7 +30,6 @@ State = Literal["fresh", "stale", "expired"]
 Style = Literal["dir_index", "file"]
 
 _ENCODER = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False)
-_COMMON = {"rule", "endpoint", "origin", "compressors"}
 _TEN_YEARS = 10 * 365 * 86400.0
 
 
@@ -139,16 +136,10 @@ class Page:
         """
         try:
             facts = json.loads(text)
-            for name in facts.keys() & _COMMON:
-                facts[name] = once(facts[name])
-            facts["headers"] = tuple((once(name), once(value)) for name, value in facts["headers"])
-            facts["variants"] = tuple(
-                Variant(once(one["encoding"]), one["digest"], one["size"])
-                for one in facts["variants"]
-            )
-            facts["tags"] = tuple(map(once, facts["tags"]))
-            facts["templates"] = tuple(map(once, facts["templates"]))
-            facts["options"] = once(facts["options"], repr(facts["options"]))
+            facts["headers"] = tuple((name, value) for name, value in facts["headers"])
+            facts["variants"] = tuple(Variant(**variant) for variant in facts["variants"])
+            facts["tags"] = tuple(facts["tags"])
+            facts["templates"] = tuple(facts["templates"])
             # One of an earlier version may lack what has a default.
             page = _made_of(facts) if len(facts) == len(_SETTERS) else cls(**facts)
         except (TypeError, KeyError, AttributeError) as error:

@@ -170,26 +170,6 @@ def test_a_page_comes_back_from_json_as_it_was(count: int) -> None:
     holds(comes_back, PAGES, 300 * count)
 
 
-def test_what_pages_of_a_route_have_in_common_is_in_memory_once() -> None:
-    facts: dict[str, Any] = {"options": {"priority": 1, "query": ["a"]}, "tags": ("a tag",)}
-    texts = [replace(ABOUT, key=key, **facts).to_json() for key in ("/about", "/other")]
-    one, other = map(Page.from_json, texts)
-    assert one.options is other.options
-    assert one.options == facts["options"]
-    pairs = [(one.rule, other.rule), (one.tags[0], other.tags[0]), (one.origin, other.origin)]
-    pairs += [
-        pair
-        for both in zip(one.headers, other.headers, strict=True)
-        for pair in zip(*both, strict=True)
-    ]
-    assert len(pairs) > 3
-    assert all(mine is yours for mine, yours in pairs)
-    # 1 and True are equal, and no one option.
-    true = Page.from_json(replace(ABOUT, options={"priority": True, "query": ["a"]}).to_json())
-    assert true.options["priority"] is True
-    assert one.options["priority"] is not True
-
-
 def changed(**facts: Any) -> str:
     return json.dumps({**asdict(ABOUT), **facts})
 
