@@ -101,7 +101,8 @@ class Lane:
                 if (
                     is_open and not environ.get("QUERY_STRING")
                     and environ.get("SCRIPT_NAME", "") == script_name
-                    and "HTTP_AUTHORIZATION" not in environ and ENVIRON_KEY not in environ
+                    and "HTTP_AUTHORIZATION" not in environ and "HTTP_UPGRADE" not in environ
+                    and ENVIRON_KEY not in environ
                     and not (under_way and rendering.get())
                     and (trusts_all or environ.get("HTTP_HOST") in hosts)
                 ):  # fmt: skip

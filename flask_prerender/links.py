@@ -13,6 +13,7 @@ from flask import Flask
 from flask import globals as flask_globals
 from werkzeug.routing import Map
 from werkzeug.routing import MapAdapter
+from werkzeug.routing import Rule
 
 _REMEMBERED = 4096
 #: Values of other types may say something else tomorrow, or are equal and not the same, as ``True``
@@ -22,6 +23,8 @@ _PLAIN = frozenset({int, str, type(None)})
 _PLACES = 16
 _OWN = frozenset(Map.default_converters.values())
 _NAME = "prerender-links"
+#: What a URL depends on besides, where an app says it in a way of its own.
+_ASKED = ("url_for", "inject_url_defaults", "handle_url_build_error")
 # Since Flask 3.2 one context has all.
 _context: t.Any = vars(flask_globals).get("request_ctx", flask_globals.app_ctx)
 
@@ -61,12 +64,12 @@ class _Remembering(MapAdapter):
 def remember_links(app: Flask) -> None:
     """Let the current request, which is a render, remember the URLs that it builds.
 
-    Not in apps with converters of their own: those may look anywhere for what they write.
+    Not in apps with rules or converters of their own: those may look anywhere for what they write.
     """
     adapter = _context.url_adapter
     if type(adapter) is not MapAdapter:
         return
-    if not _OWN.issuperset(app.url_map.converters.values()):
+    if app.url_rule_class is not Rule or not _OWN.issuperset(app.url_map.converters.values()):
         return
     known: dict[tuple[t.Any, ...], Links] = app.extensions.setdefault(_NAME, {})
     place = (adapter.server_name, adapter.script_name, adapter.subdomain, adapter.url_scheme)
@@ -92,10 +95,11 @@ def _known_links(app: Flask) -> dict[str, t.Any]:
     """Return the ``url_for`` of the templates of a render, which does not ask Flask for what it
     remembers; or nothing, where Flask's own may say something else each time."""
     adapter = _context.url_adapter
-    if type(adapter) is not _Remembering or any(app.url_default_functions.values()):
+    if type(adapter) is not _Remembering or app.url_build_error_handlers:
         return {}
-    own = app.jinja_env.globals.get("url_for")
-    if own != app.url_for or getattr(own, "__func__", None) is not Flask.url_for:
+    if any(app.url_default_functions.values()) or not _is_own(app):
+        return {}
+    if app.jinja_env.globals.get("url_for") != app.url_for:
         return {}
     links, ask = adapter.links, app.url_for
 
@@ -109,3 +113,10 @@ def _known_links(app: Flask) -> dict[str, t.Any]:
         return url
 
     return {"url_for": url_for}
+
+
+def _is_own(app: Flask) -> bool:
+    """Whether the app asks as Flask does."""
+    return all(
+        getattr(getattr(app, name), "__func__", None) is getattr(Flask, name) for name in _ASKED
+    )

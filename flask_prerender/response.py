@@ -19,6 +19,7 @@ from werkzeug.wsgi import ClosingIterator
 
 from .headers import Headers as HeaderList
 from .page import IDENTITY
+from .page import Page
 from .ready import Sent
 from .serve import Answer
 
@@ -159,7 +160,7 @@ def _stored(base: type[Response]) -> type[Response]:
                 return t.cast("Iterable[bytes]", super().__call__(environ, start_response))
             headers = self.headers._list
             if headers != answer.headers:
-                headers = _settle(answer.headers, headers)
+                headers = _settle(answer, headers)
             start_response(answer.status, headers)
             # A list with one bytes object: servers send it in one piece.
             chunks = [answer.body] if answer.body else []
@@ -182,19 +183,30 @@ def _become_own(response: t.Any, answer: Answer) -> None:
     response.status = answer.ready.status
 
 
-def _settle(given: HeaderList, now: HeaderList) -> HeaderList:
-    """Return the headers to send when ``after_request`` functions changed those given."""
-    changes = _changes(given, now)
-    headers = Headers([pair for pair in given if pair[0].lower() not in changes])
+def _settle(answer: Answer, now: HeaderList) -> HeaderList:
+    """Return the headers to send when ``after_request`` functions changed those of an answer."""
+    changes = _changes(answer.headers, now)
+    headers = Headers([pair for pair in answer.headers if pair[0].lower() not in changes])
     for pairs in changes.values():
         headers.extend(pairs)
     if "set-cookie" in changes:
         _forbid_sharing(headers, "private, no-store")
-    elif changes.keys() - _IMPERSONAL and not any(n.endswith("cache-control") for n in changes):
-        # A header that the page does not have may be its visitor's own. A function that changes
-        # Cache-Control itself has decided, and is obeyed.
+    elif _are_personal(changes, answer.ready.page) and not any(
+        name.endswith("cache-control") for name in changes
+    ):
+        # A function that changes Cache-Control itself has decided, and is obeyed.
         _forbid_sharing(headers, "private, no-cache")
     return list(headers)
+
+
+def _are_personal(changes: dict[str, HeaderList], page: Page) -> bool:
+    """Whether a header was changed that may be its visitor's own: one that the page itself does not
+    have. A 304 repeats few of those it has."""
+    return any(
+        not pairs or any(pair not in page.headers for pair in pairs)
+        for name, pairs in changes.items()
+        if name not in _IMPERSONAL
+    )
 
 
 def _changes(given: HeaderList, now: HeaderList) -> dict[str, HeaderList]:

@@ -391,6 +391,29 @@ class TestNoHits:
         assert answer.get("Cache-Status") == "flask-prerender; fwd=bypass; detail=authorization"
         assert answer.get("Cache-Control") == "private, no-store"
 
+    def test_what_the_app_adds_to_every_answer_makes_none_private(self, make):
+        site = make(revalidate=60)
+
+        @site.app.after_request
+        def add(response):
+            response.headers["X-Content-Type-Options"] = "nosniff"
+            return response
+
+        tag = site.warm().tag()
+        for status, control, sent in (
+            (200, "public, max-age=0, s-maxage=60", {}),
+            (304, "public, max-age=0, s-maxage=60", {"If-None-Match": tag}),
+            (406, "no-store", {"Accept-Encoding": "identity;q=0, *;q=0"}),
+            (416, "public, max-age=0, s-maxage=60", {"Range": f"bytes={SIZE}-"}),
+        ):
+            answer = site.ask(headers=sent)
+            assert (answer.status, answer.get("Cache-Control")) == (status, control)
+
+    def test_what_wants_a_websocket_is_the_apps(self, make):
+        site = make().warm()
+        answer = site.ask(headers={"Connection": "Upgrade", "Upgrade": "websocket"})
+        assert (answer.status, site.reached) == (400, [site.path])
+
     @pytest.mark.parametrize("method", ["POST", "PUT", "OPTIONS", "PURGE"])
     def test_other_methods_are_the_apps(self, make, method):
         site = make().warm()

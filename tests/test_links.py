@@ -15,6 +15,7 @@ from flask import url_for
 from werkzeug.routing import BaseConverter
 from werkzeug.routing import BuildError
 from werkzeug.routing import MapAdapter
+from werkzeug.routing import Rule
 
 from flask_prerender import links
 from flask_prerender import Prerender
@@ -252,6 +253,58 @@ def test_templates_of_each_request_have_its_defaults(make_app: MakeApp) -> None:
         values.setdefault("lang", (request.view_args or {})["lang"])
 
     assert [text(app, f"/{one}/") for one in ("de", "en")] == ["/de/about", "/en/about"]
+
+
+def test_templates_of_each_request_have_what_the_app_gives_when_there_is_no_url(
+    make_app: MakeApp,
+) -> None:
+    app = make_app()
+    source = "{{ url_for('elsewhere') }}"
+    app.add_url_rule("/<lang>/", "home", lambda lang: render_template_string(source))
+    app.url_build_error_handlers.append(
+        lambda error, endpoint, values: f"/missing?from={request.path}"
+    )
+    found = [text(app, f"/{one}/") for one in ("de", "en")]
+    assert found == ["/missing?from=/de/", "/missing?from=/en/"]
+
+
+@pytest.mark.parametrize("name", ["inject_url_defaults", "handle_url_build_error"])
+def test_an_app_that_asks_in_its_own_way_is_asked_each_time(tmp_path: Path, name: str) -> None:
+    class Own(Flask):
+        def inject_url_defaults(self, endpoint: str, values: dict[str, Any]) -> None:
+            super().inject_url_defaults(endpoint, values)
+            if name == "inject_url_defaults":
+                values.setdefault("lang", (request.view_args or {})["lang"])
+
+        def handle_url_build_error(
+            self, error: BuildError, endpoint: str, values: dict[str, Any]
+        ) -> str:
+            return f"{request.path}about"
+
+    if name == "inject_url_defaults":
+        del Own.handle_url_build_error
+    else:
+        del Own.inject_url_defaults
+    app = Own("own", root_path=str(tmp_path), instance_path=str(tmp_path / "instance"))
+    Prerender(app)
+    source = "{{ url_for('about') }}"
+    app.add_url_rule("/<lang>/", "home", lambda lang: render_template_string(source))
+    app.add_url_rule("/<lang>/about", "about", lambda lang: lang)
+    assert [text(app, f"/{one}/") for one in ("de", "en")] == ["/de/about", "/en/about"]
+    app.extensions["prerender"].close()
+
+
+def test_rules_of_the_app_may_say_something_else_each_time(make_app: MakeApp) -> None:
+    class Own(Rule):
+        def build(self, *args: Any, **more: Any) -> tuple[str, str] | None:
+            return "", f"{request.path}item"
+
+    app = make_app()
+    app.url_rule_class = Own
+    add_item(app)
+    for key in ("/a", "/b"):
+        app.add_url_rule(key, f"home {key}", lambda: url_for("item", number=3))
+    assert [text(app, key) for key in ("/a", "/b")] == ["/aitem", "/bitem"]
 
 
 def test_a_relative_endpoint_is_that_of_its_blueprint(make_app: MakeApp) -> None:
