@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import logging
-import signal
 import time
 import typing as t
 from contextlib import suppress
@@ -15,6 +14,7 @@ from . import signals
 from .errors import PrerenderError
 from .errors import StoreError
 from .launch import AppPath
+from .launch import ignore_interrupts
 from .launch import load
 from .making import pack
 from .page import digest
@@ -84,10 +84,7 @@ def spawned(wires: Wires, path: AppPath, where: tuple[t.Any, str], number: int) 
 
 
 def _serve(wires: Wires, site: Site, number: int) -> None:
-    # Whoever presses Ctrl-C means the build, which ends us.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    ignore_interrupts()
     work = _Work(wires, site, number)
     with suppress(EOFError, BrokenPipeError, ConnectionError):  # the build is over
         Context().run(work.go_on)

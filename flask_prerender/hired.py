@@ -7,9 +7,7 @@ import signal
 import sys
 import time
 import typing as t
-from collections.abc import Iterator
 from collections.abc import Sequence
-from contextlib import contextmanager
 from contextlib import suppress
 from multiprocessing.connection import Connection
 
@@ -17,8 +15,8 @@ from .child import forked
 from .child import spawned
 from .child import Wires
 from .launch import app_path
-from .launch import AppPath
 from .launch import Method
+from .launch import without_interrupts
 from .launch import without_main
 from .routes import Target
 from .site import Site
@@ -62,52 +60,33 @@ class Hire:
         self._context: t.Any = multiprocessing.get_context(method)
         self._path = app_path(site.app) if method == "spawn" else None
 
-    def __call__(self, others: Sequence[Child]) -> Child:
+    def __call__(self, others: list[Child]) -> None:
         """Start one.
 
-        :param others: those that live.
+        :param others: those that live; it is added.
         """
         asks, our_asks = self._context.Pipe(duplex=False)
         our_answers, answers = self._context.Pipe(duplex=False)
         _widen(our_answers)
         wires = Wires(asks, answers, self._context.RawValue("q", -1))
         ours = Wires(our_asks, our_answers, wires.current)
-        if self._path is None:
-            ends = [end for one in others for end in one.wires[:2]]
-            process = self._fork(wires, [our_asks, our_answers, *ends])
-        else:
-            process = self._spawn(wires, self._path)
+        with without_interrupts():
+            others.append(Child(self._start(wires, ours, others), ours))
         asks.close()
         answers.close()
-        return Child(process, ours)
 
-    def _fork(self, wires: Wires, not_theirs: list[Connection]) -> t.Any:
-        args = (wires, not_theirs, self._site, self._number)
-        process = self._context.Process(target=forked, args=args, name="prerender-build")
-        with _undisturbed():
+    def _start(self, wires: Wires, ours: Wires, others: Sequence[Child]) -> t.Any:
+        if self._path is None:
+            ends = [end for one in others for end in one.wires[:2]]
+            args: tuple[t.Any, ...] = (wires, [*ours[:2], *ends], self._site, self._number)
+            process = self._context.Process(target=forked, args=args, name="prerender-build")
             process.start()
-        return process
-
-    def _spawn(self, wires: Wires, path: AppPath) -> t.Any:
-        args = (wires, path, (self._site.output, self._site.style), self._number)
+            return process
+        args = (wires, self._path, (self._site.output, self._site.style), self._number)
         process = self._context.Process(target=spawned, args=args, name="prerender-build")
-        with without_main(), _undisturbed():
+        with without_main():
             process.start()
         return process
-
-
-@contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Let Ctrl-C wait: Python drops what is raised in the functions that it calls around a fork,
-    and the build would go on."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _widen(pipe: Connection) -> None:

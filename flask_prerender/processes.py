@@ -86,7 +86,7 @@ class Processes:
         """
         try:
             while len(self._children) < self._count:
-                self._children.append(self._hire(self._children))
+                self._hire(self._children)
             while True:
                 for child in self._children:
                     self._feed(child, targets)
@@ -227,7 +227,7 @@ class Processes:
                 verdict = Verdict("error", f"the process that rendered it {how}")
             self._outcomes[number] = self._fail(target, verdict, time.monotonic() - child.since)
         self._again.extendleft(reversed(child.waiting.items()))
-        self._children.append(self._hire(self._children))
+        self._hire(self._children)
 
     def _fail(self, target: Target, verdict: Verdict, duration: float) -> Outcome:
         done = Render(target.key, 0, 0.0, duration=duration)

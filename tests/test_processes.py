@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from collections.abc import Iterator
@@ -445,7 +446,8 @@ def test_ctrl_c_in_the_middle_of_a_fork_ends_the_build(site: Callable[..., Flask
 
     def press() -> None:
         if pressing and os.getpid() == pressing[0]:
-            os.kill(pressing.pop(), signal.SIGINT)
+            pressing.clear()
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
     app = site()
     os.register_at_fork(before=press)
