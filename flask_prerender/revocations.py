@@ -76,11 +76,15 @@ class Revocations:
         self._newest: dict[str, int] = {}
         self._newest_hard: dict[str, int] = {}
 
-    def follow(self) -> int:
+    def follow(self, seen: int | None = None) -> int:
         """Learn what was taken back lately, and return the revision up to which all is known.
 
+        :param seen: the current revision, if somebody looked: where it is known there is nothing
+            to learn.
         :raises StoreError: it cannot be read.
         """
+        if seen == self._known and seen:
+            return seen
         with self._lock:
             newest, newest_hard, last = self._newest, self._newest_hard, self.last
             revision, added = self._coordination.revocations(self._known)

@@ -129,7 +129,7 @@ class Server:
         site.settle()
         site.follow_build()
         note_at_times(site)
-        revision = site.revocations.follow()
+        revision = site.revocations.follow(revision)
         page = site.store.get(key)
         # After the page was read: whoever stored it had said so before.
         if page is None or not self._is_ours():

@@ -100,6 +100,39 @@ def test_a_counter_that_was_made_anew_is_learned_anew(tmp_path):
     new.close()
 
 
+def test_what_is_known_up_to_the_current_revision_is_not_read_again(coordination, monkeypatch):
+    revocations, reads = Revocations(coordination), []
+    read = coordination.revocations
+
+    def count(since):
+        reads.append(since)
+        return read(since)
+
+    monkeypatch.setattr(coordination, "revocations", count)
+    coordination.revoke(["one"], hard=False)
+    for _ in range(3):
+        assert revocations.follow(coordination.revision()) == coordination.revision()
+    assert len(reads) == 1
+    coordination.revoke(["two"], hard=True)
+    for _ in range(3):
+        revocations.follow(coordination.revision())
+    assert len(reads) == 2
+    assert revocations.since(["two"], 0) == "hard"
+
+
+def test_a_revision_that_another_process_has_not_committed_is_looked_for_again(
+    coordination, tmp_path
+):
+    revocations = Revocations(coordination)
+    coordination.revoke(["one"], hard=False)
+    known = revocations.follow()
+    coordination._show(known + 1)  # shown within the transaction
+    assert revocations.follow(coordination.revision()) == known
+    coordination.revoke(["two"], hard=True)
+    revocations.follow(coordination.revision())
+    assert revocations.since(["two"], 0) == "hard"
+
+
 def test_a_process_keeps_no_more_than_is_kept_apart(coordination, monkeypatch):
     monkeypatch.setattr(room, "_REMEMBERED", 20)
     revocations = Revocations(coordination)
