@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 import threading
 import time
@@ -42,7 +43,14 @@ APPS: dict[str, tuple[int, int, dict[str, Any]]] = {
     REST: (0, 1, {}),
     STEADY: (100, 1, {}),
     HEAVY: (100, 20, {}),
-    HEAVY_PROCESS: (100, 20, {"PRERENDER_REGENERATE": "process"}),
+    HEAVY_PROCESS: (
+        100,
+        20,
+        {
+            "PRERENDER_REGENERATE": "process",
+            "PRERENDER_APP": "benchmarks.regenerating:beside_the_server()",
+        },
+    ),
 }
 SERVERS = ("gunicorn gthread", "granian")
 _PAGES_OF = "{}-pages"
@@ -56,7 +64,17 @@ def make(name: str, directory: Path) -> WSGIApp:
 
     From the first request on, visitors ask for these, so many a second, by a thread of the process.
     """
-    rate, renders, config = APPS[name]
+    app, rate = _site(name, directory), APPS[name][0]
+    return _visited(app, rate) if rate else app
+
+
+def beside_the_server() -> Flask:
+    """Make the site that a server has, in the process that makes its pages new."""
+    return _site(os.environ["BENCHMARK_APP"], Path(os.environ["BENCHMARK_DIRECTORY"]))
+
+
+def _site(name: str, directory: Path) -> Flask:
+    _, renders, config = APPS[name]
     app = create_app(
         PAGES,
         PRERENDER_PATH=str(directory / _PAGES_OF.format(name)),
@@ -80,7 +98,7 @@ def make(name: str, directory: Path) -> WSGIApp:
     if not app.extensions["prerender"].store.last_build():
         assert generate(app).is_good
     is_built.set()
-    return _visited(app, rate) if rate else app
+    return app
 
 
 def _visited(app: Flask, rate: int) -> WSGIApp:

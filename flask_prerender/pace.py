@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import time
@@ -16,14 +17,17 @@ _TIMES = 15.0
 #: Who rests is woken late, by as much again, and makes up for it: so many seconds of rest.
 _CREDIT = 0.05
 #: Requests that use a quarter of a processor are busy. Below it, rests are shorter in proportion:
-#: where nobody asks for anything, nobody feels anything. It is no more than a quarter because
-#: processes may share a processor, and none of them sees how much the others use.
+#: where nobody asks for anything, nobody feels anything.
 _BUSY = 0.25
 #: Without any rest it would not show that somebody wants the processor: a quarter of the cost.
 _LEAST = 1 / 60
 #: Seconds after which half of what was seen is forgotten.
 _MEMORY = 0.25
 _LONGEST = 30.0
+#: On a crowded machine, a process gets less in a second than it would use. The system's average
+#: of those who want to run is that of a minute; this is how often we look, and how far we believe.
+_CROWD_SECONDS = 1.0
+_MOST_CROWDED = 8.0
 #: Greenlets have one processor clock for all, and a view that waits seems to have used what others
 #: did meanwhile.
 _LONGEST_AMONG_GREENLETS = 0.25
@@ -35,6 +39,7 @@ class Pace:
     :param now: seconds on the clock.
     :param total: seconds of processor time that the whole process has used.
     :param own: the same of the thread that asks.
+    :param crowd: how many want to run on each processor of the machine.
     """
 
     def __init__(
@@ -42,8 +47,11 @@ class Pace:
         now: Callable[[], float] = time.monotonic,
         total: Callable[[], float] = time.process_time,
         own: Callable[[], float] = time.thread_time,
+        crowd: Callable[[], float] | None = None,
     ) -> None:
         self._now, self._total, self._own = now, total, own
+        self._crowd = crowd or crowd_of_machine
+        self._crowded, self._crowded_until = 1.0, float("-inf")
         self._lock = threading.Lock()
         self._under_way = 0
         self._debt = 0.0
@@ -69,7 +77,7 @@ class Pace:
             with self._lock:
                 self._look(cost)
                 self._under_way -= 1
-                self._debt = min(self._debt + _TIMES * cost, _longest())
+                self._debt = min(self._debt + _TIMES * cost * self._crowded, _longest())
 
     def rest(self) -> float:
         """Return for how many seconds no more work should begin, as far as is known now. Ask again
@@ -89,12 +97,23 @@ class Pace:
         self._span = self._span * kept + span
         self._others = self._others * kept + total - self._seen_total - cost
         self._seen_at, self._seen_total = now, total
-        busy = 1.0 if self._span <= 0 else self._others / self._span / _BUSY
+        if now >= self._crowded_until:
+            self._crowded_until = now + _CROWD_SECONDS
+            self._crowded = min(_MOST_CROWDED, max(1.0, self._crowd()))
+        busy = 1.0 if self._span <= 0 else self._others * self._crowded / self._span / _BUSY
         busy = min(1.0, max(_LEAST, busy))
         # Work is no rest to be credited, but who waits for others to end theirs has rested.
         least = min(self._debt, 0.0) if self._under_way else -_CREDIT
         self._debt = max(least, self._debt - span / busy)
         return busy
+
+
+def crowd_of_machine() -> float:
+    """Return how many want to run on each processor, on the average of the last minute."""
+    try:
+        return os.getloadavg()[0] / (os.cpu_count() or 1)
+    except (AttributeError, OSError):
+        return 1.0
 
 
 def _longest() -> float:

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from flask_prerender.pace import crowd_of_machine
 from flask_prerender.pace import Pace
 
 
@@ -16,7 +17,8 @@ class Times:
 
     def __init__(self) -> None:
         self.now = self.total = self.own = 0.0
-        self.pace = Pace(lambda: self.now, lambda: self.total, lambda: self.own)
+        self.crowd = 1.0
+        self.pace = Pace(lambda: self.now, lambda: self.total, lambda: self.own, lambda: self.crowd)
 
     def pass_by(self, seconds: float, load: float) -> None:
         """Let time pass in which others use `load` of the processor."""
@@ -146,3 +148,30 @@ def test_greenlets_whose_clock_is_that_of_all_rest_a_quarter_of_a_second_at_most
     monkeypatch.setitem(sys.modules, "gevent.monkey", patched)
     times.work(1.0, wait=1.0, load=1.0)
     assert 0.1 < times.rest(1.0) <= 0.25
+
+
+@pytest.mark.parametrize("crowd", [2.0, 4.0])
+def test_on_a_crowded_machine_the_share_is_one_of_what_the_process_gets(
+    times: Times, crowd: float
+) -> None:
+    times.crowd = crowd
+    for _ in range(20):
+        times.work(0.01, wait=0.01 * (crowd - 1), load=0.0)
+        times.rest(1 / crowd)
+    used, total = times.own, times.total
+    for _ in range(200):
+        times.work(0.01, wait=0.01 * (crowd - 1), load=0.0)
+        times.rest(1 / crowd)
+    assert 0.05 < (times.own - used) / (times.total - total) < 0.07
+
+
+def test_the_machine_says_how_crowded_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 4)
+    monkeypatch.setattr("os.getloadavg", lambda: (6.0, 0.0, 0.0))
+    assert crowd_of_machine() == 1.5
+
+    def fail() -> None:
+        raise OSError("no /proc here")
+
+    monkeypatch.setattr("os.getloadavg", fail)
+    assert crowd_of_machine() == 1.0
