@@ -414,3 +414,21 @@ def test_servers_that_embed_python_name_themselves_and_not_the_interpreter(
     assert _interpreter() == str(python)
     monkeypatch.setattr(sys, "executable", "/usr/bin/python3.11")
     assert _interpreter() == "/usr/bin/python3.11"
+
+
+def test_a_server_that_was_stopped_for_a_while_does_not_take_its_process_for_hung(
+    stage: Stage,
+) -> None:
+    more = {**MODE, "HERD_CONFIG_PRERENDER_TIMEOUT": "2.0"}
+    with serving(stage, few("gthread", 1), **more) as server:
+        server.ask(PATH)
+        maker = begin_render(stage, server, "new")
+        os.killpg(server.process.pid, signal.SIGSTOP)
+        stopped = time.monotonic()
+        # Longer than a render may take: nothing else can tell that everybody stood still.
+        wait_until(lambda: time.monotonic() > stopped + 3.0)
+        stage.let_go()
+        os.killpg(server.process.pid, signal.SIGCONT)
+        wait_until(lambda: maker not in processes(server) or len(stage.noted("refused")) == 1)
+        assert maker in processes(server)
+        assert "hangs; the process" not in server.log.read_text()
