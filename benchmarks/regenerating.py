@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import statistics
 import threading
 import time
@@ -43,37 +42,19 @@ APPS: dict[str, tuple[int, int, dict[str, Any]]] = {
     REST: (0, 1, {}),
     STEADY: (100, 1, {}),
     HEAVY: (100, 20, {}),
-    HEAVY_PROCESS: (
-        100,
-        20,
-        {
-            "PRERENDER_REGENERATE": "process",
-            "PRERENDER_APP": "benchmarks.regenerating:beside_the_server()",
-        },
-    ),
+    HEAVY_PROCESS: (100, 20, {"PRERENDER_REGENERATE": "process"}),
 }
 SERVERS = ("gunicorn gthread", "granian")
 _PAGES_OF = "{}-pages"
+#: How long the first page may take: a process has to be started for it.
+_FIRST_SECONDS = 20.0
 #: Threads that ask for one stale page at once, and how long its view takes.
 _HERD = 100
 _VIEW_SECONDS = 0.2
 
 
-def make(name: str, directory: Path) -> WSGIApp:
-    """Make the site, built, whose pages but one are stale after a second.
-
-    From the first request on, visitors ask for these, so many a second, by a thread of the process.
-    """
-    app, rate = _site(name, directory), APPS[name][0]
-    return _visited(app, rate) if rate else app
-
-
-def beside_the_server() -> Flask:
-    """Make the site that a server has, in the process that makes its pages new."""
-    return _site(os.environ["BENCHMARK_APP"], Path(os.environ["BENCHMARK_DIRECTORY"]))
-
-
-def _site(name: str, directory: Path) -> Flask:
+def make(name: str, directory: Path) -> Flask:
+    """Make the site, built, whose pages but one are stale after a second."""
     _, renders, config = APPS[name]
     app = create_app(
         PAGES,
@@ -101,8 +82,10 @@ def _site(name: str, directory: Path) -> Flask:
     return app
 
 
-def _visited(app: Flask, rate: int) -> WSGIApp:
-    begun = threading.Lock()
+def visited(name: str, app: Flask) -> WSGIApp:
+    """Return the app as a server has it. From the first request on, visitors ask for the pages that
+    are stale, so many a second, by a thread of the process."""
+    begun, rate = threading.Lock(), APPS[name][0]
 
     def visit() -> None:
         due, number = time.monotonic(), 0
@@ -114,7 +97,7 @@ def _visited(app: Flask, rate: int) -> WSGIApp:
             time.sleep(max(0.0, due - time.monotonic()))
 
     def application(environ: dict[str, Any], start_response: Any) -> Any:
-        if begun.acquire(blocking=False):  # after the server has forked
+        if rate and begun.acquire(blocking=False):  # after the server has forked
             threading.Thread(target=visit, daemon=True).start()
         return app(environ, start_response)
 
@@ -157,7 +140,7 @@ def _measure(
         for name in turns(cases, rounds):
             running[name].resume()
             path = directory / _PAGES_OF.format(name)
-            runs[name].append(_one(running[name], path, seconds))
+            runs[name].append(_one(running[name], name, path, seconds))
             running[name].pause()
     finally:
         for one in running.values():
@@ -166,15 +149,22 @@ def _measure(
     return {name: _facts(found, runs[REST]) for name, found in runs.items()}
 
 
-def _one(server: Server, pages: Path, seconds: int) -> dict[str, float]:
+def _one(server: Server, name: str, pages: Path, seconds: int) -> dict[str, float]:
+    resumed = time.time()
     load(server, CONNECTIONS, 1)  # by now its pages are stale and asked for
+    until = time.monotonic() + _FIRST_SECONDS
+    while APPS[name][0] and not _made_since(resumed, pages) and time.monotonic() < until:
+        time.sleep(0.2)
     began = time.time()
     found = load(server, CONNECTIONS, seconds)
-    took = time.time() - began
+    return {**found, "made": _made_since(began, pages) / (time.time() - began)}
+
+
+def _made_since(moment: float, pages: Path) -> int:
     store = FileStore(pages)
-    made = sum(page.checked_at >= began for page in store.pages())
+    count = sum(page.checked_at >= moment for page in store.pages())
     store.close()
-    return {**found, "made": made / took}
+    return count
 
 
 def _facts(runs: servers.Runs, rest: servers.Runs) -> dict[str, Any]:

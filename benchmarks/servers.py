@@ -89,6 +89,7 @@ def start(server: str, app: str, directory: Path) -> Server:
         "BENCHMARK_APP": app,
         "BENCHMARK_DIRECTORY": str(directory),
         "BENCHMARK_PORT": str(port),
+        "FLASK_APP": "benchmarks.entry:app",
     }
     directory.mkdir(parents=True, exist_ok=True)
     log = directory / f"{port}.log"
