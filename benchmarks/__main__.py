@@ -111,7 +111,7 @@ def _keep(args: argparse.Namespace, facts: Facts) -> None:
 
 def _missing() -> dict[str, str]:
     """Return what cannot be measured here, with the reasons."""
-    return {**serving.missing(), **servers.missing(), **regenerating.missing()}
+    return {**serving.missing(), **servers.missing()}
 
 
 def _heading(facts: Mapping[str, Any]) -> str:

@@ -12,11 +12,9 @@ from typing import Any
 
 from flask import Flask
 
-from flask_prerender import ConfigError
 from flask_prerender import generate
 from flask_prerender import mark
 from flask_prerender import Prerender
-from flask_prerender.settings import read_settings
 from flask_prerender.stores.files import FileStore
 
 from . import servers
@@ -104,40 +102,26 @@ def visited(name: str, app: Flask) -> WSGIApp:
     return application
 
 
-def missing() -> dict[str, str]:
-    """Return the cases that cannot be measured here, each with the reason."""
-    try:
-        read_settings(APPS[HEAVY_PROCESS][2])
-    except ConfigError:
-        return {HEAVY_PROCESS: "this version regenerates in threads only"}
-    return {}
-
-
 def measure(
     directory: Path, rounds: int, seconds: int, names: Sequence[str] = SERVERS
 ) -> dict[str, Any]:
     """Return facts by server and case."""
-    lacking = {**servers.missing(), **missing()}
+    lacking = servers.missing()
     if "wrk" in lacking:
         return {}
     usable = [name for name in names if name not in lacking]
-    cases = [name for name in APPS if name not in lacking]
-    return {
-        server: _measure(server, cases, directory / server, rounds, seconds) for server in usable
-    }
+    return {name: _measure(name, directory / name, rounds, seconds) for name in usable}
 
 
-def _measure(
-    server: str, cases: list[str], directory: Path, rounds: int, seconds: int
-) -> dict[str, Any]:
-    runs: dict[str, servers.Runs] = {name: [] for name in cases}
+def _measure(server: str, directory: Path, rounds: int, seconds: int) -> dict[str, Any]:
+    runs: dict[str, servers.Runs] = {name: [] for name in APPS}
     running: dict[str, Server] = {}
     try:
-        for name in cases:
+        for name in APPS:
             running[name] = servers.start(server, name, directory)
             servers.check(f"{server}, {name}", running[name])
             running[name].pause()
-        for name in turns(cases, rounds):
+        for name in turns(list(APPS), rounds):
             running[name].resume()
             path = directory / _PAGES_OF.format(name)
             runs[name].append(_one(running[name], name, path, seconds))
