@@ -29,6 +29,7 @@ from .serve import Answer
 from .serve import Server
 from .serve import tell
 from .settings import IN_BACKGROUND
+from .signals import page_served
 from .site import Site
 from .start import start
 from .unsafe import after_unsafe
@@ -126,7 +127,8 @@ class Hook:
         return self.responses.make(answer) if answer.source == VIEW else self._respond(key, answer)
 
     def _respond(self, key: str, answer: Answer) -> Response:
-        tell(self.site, answer)
+        if page_served.receivers:
+            tell(self.site, answer)
         response = self.responses.make(answer)
         if answer.ready.state == "stale":
             self._make_new(key, response)

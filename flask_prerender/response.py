@@ -61,7 +61,8 @@ class Responses:
         return isinstance(response, self.kind)
 
     def make(self, answer: Answer) -> Response:
-        body = _Body(answer, self._read)
+        body = _Body()
+        body.answer, body.read, body.seen = answer, self._read, None
         response = self._fill(body, answer.status, answer.headers[:])
         response.answer, response.given = answer, body
         return t.cast(Response, response)
@@ -86,7 +87,7 @@ class Responses:
         headers = [("Content-Type", "text/html"), ("Content-Length", "2"), ("X-A", "b")]
         try:
             plain, fast = (
-                fill(_Body(None, lambda answer: b"ok"), "404 NOT FOUND", headers[:])
+                fill(_constant(b"ok"), "404 NOT FOUND", headers[:])
                 for fill in (self._fill_plain, self._fill_fast)
             )
             return bool(
@@ -104,22 +105,23 @@ class _Body(list[bytes]):
     """The uncompressed body of a page, as the list of chunks that Werkzeug knows, read when it is
     first looked at."""
 
-    __slots__ = ("_answer", "_read", "_seen")
+    # No __init__: one is made for each hit.
+    __slots__ = ("answer", "read", "seen")
 
-    def __init__(self, answer: t.Any, read: Callable[[t.Any], bytes]) -> None:
-        self._answer, self._read = answer, read
-        self._seen: bytes | None = None
+    answer: t.Any
+    read: Callable[[t.Any], bytes]
+    seen: bytes | None
 
     @property
     def is_untouched(self) -> bool:
-        if self._seen is None:
+        if self.seen is None:
             return not super().__len__()
-        return super().__len__() == 1 and super().__getitem__(0) is self._seen
+        return super().__len__() == 1 and super().__getitem__(0) is self.seen
 
     def _look(self) -> None:
-        if self._seen is None:
-            self._seen = self._read(self._answer)
-            self[:0] = [self._seen]
+        if self.seen is None:
+            self.seen = self.read(self.answer)
+            self[:0] = [self.seen]
 
     def __iter__(self) -> Iterator[bytes]:
         self._look()
@@ -132,6 +134,12 @@ class _Body(list[bytes]):
     def __getitem__(self, index: t.Any) -> t.Any:
         self._look()
         return super().__getitem__(index)
+
+
+def _constant(text: bytes) -> _Body:
+    body = _Body()
+    body.answer, body.read, body.seen = None, lambda answer: text, None
+    return body
 
 
 def _sent(response: Response) -> tuple[t.Any, ...]:
