@@ -235,9 +235,14 @@ class LiveServer:
         return f"http://{self.host}:{self.port}"
 
     def ask(
-        self, path: str = "/", *, method: str = "GET", headers: Mapping[str, str] | None = None
+        self,
+        path: str = "/",
+        *,
+        method: str = "GET",
+        headers: Mapping[str, str] | None = None,
+        seconds: float = 30.0,
     ) -> Answer:
-        connection = HTTPConnection(self.host, self.port, timeout=30)
+        connection = HTTPConnection(self.host, self.port, timeout=seconds)
         try:
             connection.request(method, path, headers=dict(headers or {}))
             response = connection.getresponse()

@@ -58,15 +58,29 @@ def ask_until_rendered(stage: Stage, server: LiveServer, count: int) -> int:
     """Ask for the page until so many renders have begun, and return the last one's process."""
 
     def rendered() -> bool:
-        assert server.ask(PATH).get("X-Prerendered") == "true"
+        answer = ask_those_awake(server)
+        assert answer is None or answer.get("X-Prerendered") == "true"
         return len(stage.renders(PATH)) >= count
 
     wait_until(rendered)
     return stage.renders(PATH)[-1]
 
 
+def ask_those_awake(server: LiveServer) -> Answer | None:
+    """Ask for the page. The kernel may have told a stopped process of the connection, which nobody
+    takes then until there is another one: ``None``."""
+    try:
+        return server.ask(PATH, seconds=3.0)
+    except TimeoutError:
+        return None
+
+
 def wait_until_made(stage: Stage, server: LiveServer, version: str) -> None:
-    wait_until(lambda: server.ask(PATH).body.decode() == f"{PATH} {version}")
+    def made() -> bool:
+        answer = ask_those_awake(server)
+        return answer is not None and answer.body.decode() == f"{PATH} {version}"
+
+    wait_until(made)
 
 
 def is_alive(pid: int) -> bool:
