@@ -187,9 +187,8 @@ def _publish(site: Site, target: Target, claim: Claim) -> Outcome:
     if outcome.is_stored:
         site.unstorable.pop(target.key, None)
         if not site.is_read_only:
-            site.memory.drop(
-                target.key
-            )  # the same bytes again are no news: it is still purged there
+            # The same bytes again are no news: there, the page is still the one that was purged.
+            site.memory.drop(target.key)
         return outcome
     if outcome.reason == "store":
         site.store_rests_until = site.clock() + _STORE_RESTS_SECONDS

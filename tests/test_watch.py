@@ -28,6 +28,14 @@ def test_nobody_listens_to_visitors_once_the_renders_are_over(make_app, wsgi_get
     assert [set(signal.receivers) for signal in SIGNALS] == before
 
 
+def test_urls_that_take_pages_back_cost_other_requests_nothing(make_app, wsgi_get):
+    before = set(request_started.receivers)
+    app = make_app({"PRERENDER_TOKENS": ["0123456789abcdef" * 4]})
+    assert set(request_started.receivers) != before  # until the first request
+    wsgi_get(app, "/nowhere")
+    assert set(request_started.receivers) == before
+
+
 def test_a_visitors_request_has_the_apps_own_class(make_app, wsgi_get):
     app = make_app()
     kinds = []
