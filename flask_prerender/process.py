@@ -281,7 +281,8 @@ class _Child:
         """Close our copy of the socket, which the parent still uses: the process ends when nobody
         has it any more."""
         _inherited.append(self._process)
-        os.close(self._socket.detach())
+        with suppress(OSError):  # it had ended, and the socket was closed
+            os.close(self._socket.detach())
 
 
 def _interpreter() -> str:

@@ -17,6 +17,7 @@ import pytest
 from conftest import LiveServer
 from conftest import ROOT
 from flask_prerender import ConfigError
+from flask_prerender.process import _Child
 from flask_prerender.process import _interpreter
 from flask_prerender.process import Process
 from flask_prerender.stores.memory import MemoryStore
@@ -167,8 +168,11 @@ def begin_render(stage: Stage, server: LiveServer, version: str) -> int:
     return ask_until_rendered(stage, server, before + 1)
 
 
-def test_the_page_of_a_killed_process_is_made_by_another_when_its_claim_ends(stage: Stage) -> None:
-    with serving(stage, few("gthread"), **MODE) as server:
+@pytest.mark.parametrize("kind", ["gthread", "gevent"])
+def test_the_page_of_a_killed_process_is_made_by_another_when_its_claim_ends(
+    kind: str, stage: Stage
+) -> None:
+    with serving(stage, few(kind), **MODE) as server:
         server.ask(PATH)
         maker = begin_render(stage, server, "new")
         os.kill(maker, signal.SIGKILL)
@@ -181,7 +185,17 @@ def test_the_page_of_a_killed_process_is_made_by_another_when_its_claim_ends(sta
         stage.let_go()
         wait_until_made(stage, server, "new")
         assert len(stage.renders(PATH)) == 3
-        assert "The process that makes pages new ended (SIGKILL)." in server.log.read_text()
+        said = server.log.read_text()
+        assert "The process that makes pages new ended (SIGKILL)." in said
+        assert "Exception ignored" not in said
+
+
+def test_a_worker_may_fork_when_its_process_has_ended(tmp_path: Path) -> None:
+    ended = _Child([sys.executable, "-c", ""], lambda code: None)
+    ended.end(20.0)
+    before = os.listdir("/proc/self/fd")  # noqa: PTH208
+    ended.leave_to_parent()
+    assert os.listdir("/proc/self/fd") == before  # noqa: PTH208
 
 
 @pytest.mark.parametrize("kind", ["gthread", "gthread that forked", "uwsgi"])
