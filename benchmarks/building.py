@@ -88,8 +88,10 @@ class Ours:
         return app
 
     def _build(self, app: Flask) -> int:
-        more = {"processes": self.processes} if self.processes else {"concurrency": self.threads}
-        report = generate(app, **more)  # type: ignore[arg-type]
+        if self.processes:
+            report = generate(app, processes=self.processes, fork=True)
+        else:
+            report = generate(app, concurrency=self.threads)
         assert report.is_good, report.to_dict()
         return report.total
 

@@ -96,6 +96,11 @@ _BUILD_OPTIONS: list[click.Parameter] = [
     ),
     click.Option(["--concurrency"], type=click.IntRange(1), help="Renders at a time, in threads."),
     click.Option(["--processes"], type=click.IntRange(1), help="Render in so many processes."),
+    click.Option(
+        ["--fork"],
+        is_flag=True,
+        help="Fork these processes: only for apps that have no connection open.",
+    ),
     click.Option(["--json", "as_json"], is_flag=True, help="Print the report as JSON."),
     click.Option(["--dry-run"], is_flag=True, help="List the URLs and render nothing."),
     click.Option(["--fail-fast"], is_flag=True, help="Stop at the first page that is not stored."),
@@ -107,16 +112,13 @@ _BUILD_OPTIONS: list[click.Parameter] = [
 @click.pass_context
 def _build(
     ctx: click.Context,
-    paths: tuple[str, ...],
-    tags: tuple[str, ...],
+    /,
     output: Path | None,
-    style: str | None,
-    concurrency: int | None,
-    processes: int | None,
+    fork: bool,
     as_json: bool,
     dry_run: bool,
-    fail_fast: bool,
     quiet: bool,
+    **options: t.Any,
 ) -> None:
     if ctx.invoked_subcommand is not None:
         given = [name for name, value in ctx.params.items() if value]
@@ -126,13 +128,9 @@ def _build(
     site = _site()
     build = Build(
         site,
-        paths,
-        tags,
         output=output.absolute() if output else None,
-        style=style,
-        concurrency=concurrency,
-        processes=processes,
-        fail_fast=fail_fast,
+        method="fork" if fork else "spawn",
+        **options,
     )
     if dry_run:
         _list_plan(build, as_json)

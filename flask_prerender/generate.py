@@ -48,7 +48,7 @@ class Build:
         and a part of one joins what was built last; so it is with the style.
     :param fail_fast: stop at the first page that is not stored.
     :param processes: render in so many processes, and not in threads of this one.
-    :param method: how they are started, where that is not left to us.
+    :param method: how they are started. Forks share whatever connections are open by now.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Build:
         concurrency: int | None = None,
         fail_fast: bool = False,
         processes: int | None = None,
-        method: launch.Method | None = None,
+        method: launch.Method = "spawn",
     ) -> None:
         if output is not None:
             refuse_static(site.app, output, "--output")
@@ -72,9 +72,11 @@ class Build:
         self._concurrency = concurrency or site.settings.concurrency
         self._fail_fast = fail_fast
         self._processes = processes
-        self._method: launch.Method = method or launch.method()
+        self._method = method
         if processes is not None:
-            _check_processes(site, self._method, concurrency)
+            _check_processes(site, method, concurrency)
+        elif method == "fork":
+            raise ConfigError("What is to be forked? Say how many processes: --processes N.")
         self._oldest = math.inf
         self._started = time.perf_counter()
         self.plan = plan = Plan(site, paths, tags)
@@ -252,8 +254,7 @@ def _check_processes(site: Site, method: launch.Method, concurrency: int | None)
             "A build renders in threads (concurrency) or in processes, not in both: a process "
             "renders one page at a time."
         )
-    if method == "spawn":
-        launch.app_path(site.app)
+    launch.check(site.app, method)
 
 
 def generate(
@@ -264,17 +265,25 @@ def generate(
     concurrency: int | None = None,
     fail_fast: bool = False,
     processes: int | None = None,
+    fork: bool = False,
 ) -> Report:
     """Build the pages of an app, as ``flask prerender`` does, and return the report.
 
     :param paths: only these URLs, exact or with shell wildcards.
     :param tags: only pages with one of these tags.
     :param concurrency: threads, or `processes`: so many pages at a time. One of both.
+    :param fork: fork the processes: only for apps that have no connection open.
     :raises PrerenderError: the extension is not initialised on the app.
-    :raises ConfigError: new processes would not find the app.
+    :raises ConfigError: new processes would not find the app, or it cannot be forked.
     """
     build = Build(
-        site_of(app), paths, tags, concurrency=concurrency, fail_fast=fail_fast, processes=processes
+        site_of(app),
+        paths,
+        tags,
+        concurrency=concurrency,
+        fail_fast=fail_fast,
+        processes=processes,
+        method="fork" if fork else "spawn",
     )
     for _ in build.run():
         pass

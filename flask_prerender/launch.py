@@ -35,10 +35,20 @@ class AppPath(t.NamedTuple):
     app: str
 
 
-def method() -> Method:
-    """Return how to start: by a fork where there is one and no thread that it would cut off."""
-    has_fork = hasattr(os, "fork") and sys.platform != "darwin"
-    return "fork" if has_fork and threading.active_count() == 1 else "spawn"
+def check(app: Flask, method: Method) -> None:
+    """
+    :raises ConfigError: processes cannot be started that way.
+    """
+    if method == "spawn":
+        app_path(app)
+    elif not hasattr(os, "fork") or sys.platform == "darwin":
+        raise ConfigError("Here are no safe forks. Let the processes of a build be new ones.")
+    elif others := _other_threads():
+        names = ", ".join(thread.name for thread in others)
+        raise ConfigError(
+            f"A fork would cut off the other threads of this process ({names}) wherever they are. "
+            "Let the processes of a build be new ones."
+        )
 
 
 def app_path(app: Flask) -> AppPath:
@@ -83,6 +93,10 @@ def load(path: AppPath) -> Flask:
             f"imports {app.name!r}. Set FLASK_APP to where {path.app!r} is found."
         )
     return t.cast(Flask, app)
+
+
+def _other_threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread is not threading.current_thread()]
 
 
 @contextmanager

@@ -99,6 +99,8 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[.
     """Import the site's module anew, with a directory and a name of its own."""
     made: list[str] = []
     monkeypatch.syspath_prepend(str(tmp_path))
+    # Those that run tests in processes are elsewhere than in a lock of ours.
+    monkeypatch.setattr(launch, "_other_threads", list)
 
     def make(text: str = SITE, place: str = "", **env: str) -> Flask:
         name = f"the_site_{len(made)}"
@@ -357,7 +359,6 @@ def test_an_app_that_cannot_be_imported_is_an_error_before_anything_is_rendered(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("FLASK_APP", raising=False)
-    monkeypatch.setattr(launch, "method", lambda: "spawn")
     app = Flask("nowhere", root_path=str(tmp_path), instance_path=str(tmp_path / "instance"))
     Prerender(app)
     with pytest.raises(ConfigError, match=r"'nowhere' .* no variable of its module .* FLASK_APP"):
@@ -365,6 +366,53 @@ def test_an_app_that_cannot_be_imported_is_an_error_before_anything_is_rendered(
     result = app.test_cli_runner().invoke(args=["prerender", "--processes", "2"])
     assert result.exit_code == 2
     assert "no variable of its module" in result.output
+
+
+def test_what_a_fork_would_cut_off_is_named(
+    site: Callable[..., Flask], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = site()
+    busy = threading.Thread(name="a-busy-one")
+    monkeypatch.setattr(launch, "_other_threads", lambda: [busy])
+    with pytest.raises(ConfigError, match=r"cut off .*a-busy-one"):
+        generate(app, processes=2, fork=True)
+    result = app.test_cli_runner().invoke(args=["prerender", "--processes", "2", "--fork"])
+    assert result.exit_code == 2
+    assert "a-busy-one" in result.output
+    monkeypatch.setattr(sys, "platform", "darwin")
+    with pytest.raises(ConfigError, match="no safe forks"):
+        generate(app, processes=2, fork=True)
+
+
+def test_nothing_is_forked_where_nothing_was_said_of_processes(site: Callable[..., Flask]) -> None:
+    with pytest.raises(ConfigError, match="--processes N"):
+        generate(site(), fork=True)
+
+
+def test_new_processes_share_no_connection_of_this_one(site: Callable[..., Flask]) -> None:
+    """What the enumerators opened here is not what the views of other processes use."""
+    opened = """
+from functools import cache
+
+@cache
+def connection():
+    return os.getpid()
+
+def numbers():
+    connection()
+    return [{"number": 1}]
+
+@app.route("/page/<int:number>")
+@prerender.mark(params=numbers)
+def page(number):
+    return f"{connection() == os.getpid()}"
+"""
+    head = SITE[: SITE.index("@prerender.data")]
+    app = site(head + opened)
+    assert generate(app, processes=1).is_good
+    store = app.extensions["prerender"].store
+    page = store.get("/page/1")
+    assert store.read(page, page.identity) == b"True"
 
 
 def make_nothing() -> Flask:
