@@ -76,7 +76,7 @@ class Build:
         self._processes = processes
         self._method = method
         if processes is not None:
-            _check_processes(site, method, concurrency)
+            launch.check(site.app, method, concurrency)
         elif method == "fork":
             raise ConfigError("What is to be forked? Say how many processes: --processes N.")
         self._oldest = math.inf
@@ -254,7 +254,9 @@ class Build:
 def _settled_objects() -> Iterator[None]:
     """Spare what is in memory already from the collector. The pages of a batch live long enough to
     make it look through everything every few hundred pages, a sixth of what a build costs."""
-    if gc.get_freeze_count():  # somebody has done so, and may want it to stay
+    if (
+        not hasattr(gc, "freeze") or gc.get_freeze_count()
+    ):  # somebody has done so, and may want it to stay
         yield
         return
     gc.freeze()
@@ -262,15 +264,6 @@ def _settled_objects() -> Iterator[None]:
         yield
     finally:
         gc.unfreeze()
-
-
-def _check_processes(site: Site, method: launch.Method, concurrency: int | None) -> None:
-    if concurrency is not None:
-        raise ConfigError(
-            "A build renders in threads (concurrency) or in processes, not in both: a process "
-            "renders one page at a time."
-        )
-    launch.check(site.app, method)
 
 
 def generate(

@@ -35,10 +35,15 @@ class AppPath(t.NamedTuple):
     app: str
 
 
-def check(app: Flask, method: Method) -> None:
+def check(app: Flask, method: Method, concurrency: int | None = None) -> None:
     """
-    :raises ConfigError: processes cannot be started that way.
+    :raises ConfigError: processes cannot be started that way, or threads were asked for as well.
     """
+    if concurrency is not None:
+        raise ConfigError(
+            "A build renders in threads (concurrency) or in processes, not in both: a process "
+            "renders one page at a time."
+        )
     if method == "spawn":
         app_path(app)
     elif not hasattr(os, "fork") or sys.platform == "darwin":
