@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import gc
 import math
 import time
 from collections import deque
 from collections.abc import Iterator
 from collections.abc import Sequence
 from contextlib import closing
-from contextlib import contextmanager
 from contextlib import suppress
 from pathlib import Path
 
@@ -152,7 +150,7 @@ class Build:
             workers = Processes(self._site, number, self._processes, together, method=self._method)
         else:
             workers = Workers(self._site, number, self._concurrency, together)
-        with _settled_objects(), closing(workers.run(iter(self.plan))) as outcomes:
+        with closing(workers.run(iter(self.plan))) as outcomes:
             for outcome in outcomes:
                 self.report.add(outcome)
                 if time.monotonic() - announced > _ANNOUNCE_SECONDS:
@@ -248,22 +246,6 @@ class Build:
             environ = request_environ(self._site, page.key)
             return self._site.routes.match(environ, page.key) is not None
         return True
-
-
-@contextmanager
-def _settled_objects() -> Iterator[None]:
-    """Spare what is in memory already from the collector. The pages of a batch live long enough to
-    make it look through everything every few hundred pages, a sixth of what a build costs."""
-    if (
-        not hasattr(gc, "freeze") or gc.get_freeze_count()
-    ):  # somebody has done so, and may want it to stay
-        yield
-        return
-    gc.freeze()
-    try:
-        yield
-    finally:
-        gc.unfreeze()
 
 
 def generate(
