@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import sys
 import time
 import typing as t
 from contextlib import suppress
@@ -70,6 +71,7 @@ def spawned(wires: Wires, path: AppPath, where: tuple[t.Any, str], number: int) 
 
     :param where: the directory that the build writes to, and the style of its file names.
     """
+    sys.stdout = sys.stderr  # the standard output is the report's
     try:
         site = site_of(load(path))
         site.move(*where)

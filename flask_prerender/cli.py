@@ -7,9 +7,11 @@ why; 2, the call or the configuration is wrong.
 from __future__ import annotations
 
 import json
+import sys
 import typing as t
 from collections import Counter
 from contextlib import closing
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import click
@@ -145,7 +147,8 @@ def _build(
 
 def _run_as_json(build: Build) -> None:
     try:
-        _run(build, is_silent=True)
+        with redirect_stdout(sys.stderr):  # what views print is no part of the report
+            _run(build, is_silent=True)
     except StoreError as error:
         build.report.error = str(error)
     click.echo(json.dumps(build.report.to_dict(), indent=2, default=str))

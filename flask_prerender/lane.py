@@ -8,8 +8,12 @@ passed on.
 
 from __future__ import annotations
 
+import logging
 import typing as t
 from collections.abc import Sequence
+from itertools import takewhile
+
+from flask import Flask
 
 from .known import Known
 from .known import Paths
@@ -23,6 +27,8 @@ from .serve import Server
 from .serve import tell
 from .signals import page_served
 from .site import Site
+
+log = logging.getLogger("flask_prerender")
 
 Environ = dict[str, t.Any]
 WSGIApp = t.Callable[[Environ, t.Any], t.Iterable[bytes]]
@@ -41,10 +47,20 @@ class Lane:
         self.site, self.server, self.paths = site, server, paths
         #: Hosts that Flask has let in, where the app says which ones it trusts.
         self.hosts: set[str | None] = set()
+        self._told = False
 
     def install(self) -> None:
+        """Put the lane around the app, unless something else is around it already: that would no
+        longer see the requests that are hits."""
         app = self.site.app
-        app.wsgi_app = self.make(app.wsgi_app)  # type: ignore[method-assign,assignment]
+        if getattr(app.wsgi_app, "__func__", None) is Flask.wsgi_app:
+            app.wsgi_app = self.make(app.wsgi_app)  # type: ignore[method-assign,assignment]
+            return
+        log.warning(
+            "PRERENDER_SERVE_AT is 'wsgi', and hits go by Flask all the same: app.wsgi_app was "
+            "wrapped before Prerender came (%r). Wrap it after Prerender(app).",
+            app.wsgi_app,
+        )
 
     def learn(self, environ: Environ, known: Known) -> None:
         """Note that the hook has answered a request of a path with a page."""
@@ -53,6 +69,24 @@ class Lane:
                 self.hosts.clear()
             self.hosts.add(environ.get("HTTP_HOST"))
             known.is_in_lane = True
+
+    def has_guards(self) -> bool:
+        """Whether functions of the app run before the hook: one of them may send visitors away, so
+        hits have to go by Flask."""
+        functions = self.site.app.before_request_funcs.get(None, ())
+        guards = list(takewhile(lambda found: not self._is_of_hook(found), functions))
+        if guards and not self._told:
+            self._told = True
+            log.warning(
+                "PRERENDER_SERVE_AT is 'wsgi', and hits go by Flask all the same: before_request "
+                "functions that were registered before Prerender have to see them (%s). Register "
+                "those after Prerender(app) that need not.",
+                ", ".join(getattr(found, "__qualname__", repr(found)) for found in guards),
+            )
+        return bool(guards)
+
+    def _is_of_hook(self, found: t.Callable[..., t.Any]) -> bool:
+        return getattr(getattr(found, "__self__", None), "lane", None) is self
 
     def answer(self, environ: Environ, key: str) -> Answer | None:
         """Return the answer to a request that is not the plainest, where no Flask is needed for
@@ -94,7 +128,7 @@ class Lane:
                 now, key = clock(), known.key
                 if not looked_at <= now < look_at:
                     # With rules that were added since, it is Flask's turn for a second.
-                    is_open = not paths.follow() and site.serves
+                    is_open = not paths.follow() and site.serves and not door.has_guards()
                     cell = site.coordination.cell()
                     trusts_all = not site.app.config.get("TRUSTED_HOSTS")
                     looked_at, look_at = now, now + _LOOK_SECONDS

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 from collections.abc import Generator
 from collections.abc import Iterable
 from collections.abc import Iterator
@@ -28,6 +29,9 @@ from .page import Page
 from .page import split_key
 
 VERSION = 1
+
+_MOMENT = re.compile(rb'"generated_at": "[^"]*"')
+_CHUNK = 1024 * 1024
 
 #: Made once: json.dumps would make one for each page.
 _ENCODER = json.JSONEncoder(ensure_ascii=False)
@@ -75,7 +79,8 @@ class Manifest:
 def write(
     path: Path, pages: Iterable[Page], *, generated_at: float, style: str, base_url: str
 ) -> int:
-    """Write the manifest in one atomic step, one page per line, and return how many there are.
+    """Write the manifest in one atomic step, one page per line, and return how many there are. One
+    that says the same already stays as it is, with the moment when it was written.
 
     :raises StoreError: the file cannot be written. What was there before is still there.
     """
@@ -231,6 +236,20 @@ def _json(value: object) -> str:
     return _ENCODER.encode(value)
 
 
+def _says_the_same(part: Path, path: Path) -> bool:
+    """Whether a new manifest says nothing but that it was written later."""
+    try:
+        with part.open("rb") as new, path.open("rb") as old:
+            if _MOMENT.sub(b"", new.readline(), 1) != _MOMENT.sub(b"", old.readline(), 1):
+                return False
+            while chunk := new.read(_CHUNK):
+                if chunk != old.read(_CHUNK):
+                    return False
+            return not old.read(1)
+    except FileNotFoundError:
+        return False
+
+
 @contextmanager
 def _replacing(path: Path) -> Iterator[TextIO]:
     """Open a file that takes the place of `path` when all is written, or leaves nothing."""
@@ -239,6 +258,7 @@ def _replacing(path: Path) -> Iterator[TextIO]:
         with part_file(path.parent) as part:
             with part.open("x", encoding="utf-8", newline="\n") as file:
                 yield file
-            os.replace(part, path)
+            if not _says_the_same(part, path):
+                os.replace(part, path)
     except OSError as error:
         raise StoreError(f"{path} cannot be written: {error.strerror or error}.") from error

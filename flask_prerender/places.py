@@ -65,7 +65,8 @@ def write_last_build(path: Path, output: Path, style: str) -> None:
     facts = json.dumps({"output": place, "style": style}) + "\n"
     with failures("write", target):
         path.mkdir(parents=True, exist_ok=True)
-        write_whole(path, target, facts.encode())
+        if not target.is_file() or target.read_bytes() != facts.encode():
+            write_whole(path, target, facts.encode())
 
 
 def read_last_build(path: Path, known: int) -> tuple[int, Path, str] | None:

@@ -200,7 +200,7 @@ def test_a_wrong_concurrency_is_a_wrong_call(app: Flask, count: str) -> None:
 
 
 def test_json_is_all_there_is_on_the_standard_output(app: Flask) -> None:
-    app.add_url_rule("/broken", "broken", mark(lambda: 1 / 0))
+    app.add_url_rule("/broken", "broken", mark(lambda: [print("from a view"), 1 / 0]))
     app.add_url_rule("/<slug>", "unlisted", mark(lambda slug: slug))
     result = run(app, "--json", "--path", "/about", "--path", "/broken", "--path", "/no/such")
     assert result.exit_code == 1
@@ -214,6 +214,7 @@ def test_json_is_all_there_is_on_the_standard_output(app: Flask) -> None:
     assert [one["kind"] for one in facts["problems"]] == ["unlisted"]
     assert {one["key"] for one in facts["slowest"]} == {"/about", "/broken"}
     assert facts["duration"] > 0
+    assert "from a view" in result.stderr
 
 
 def test_json_of_a_good_build_says_so(app: Flask) -> None:

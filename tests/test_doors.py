@@ -8,11 +8,15 @@ from itertools import product
 
 import brotli
 import pytest
+from flask import abort
+from flask import Flask
 from flask import request
+from flask import request_started
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 
 from flask_prerender import Prerender
 from flask_prerender import signals
+from flask_prerender.hook import is_rendering
 from flask_prerender.page import http_date
 from flask_prerender.serve import Server
 from living import settle
@@ -48,10 +52,10 @@ class Site:
         self.view = View(self.app, path, **options)
         self.view.does = lambda: BODY
         self.reached = []
-        self.app.before_request_funcs[None].insert(0, self._note)
+        request_started.connect(self._note, self.app)
         self._get = wsgi_get
 
-    def _note(self):
+    def _note(self, sender, **extra):
         if "flask_prerender.render" not in request.environ:
             self.reached.append(request.path)
 
@@ -82,9 +86,14 @@ def tier(request):
 
 
 @pytest.fixture(params=["hook", "wsgi"])
-def make(request, make_app, wsgi_get):
+def door(request):
+    return request.param
+
+
+@pytest.fixture
+def make(door, make_app, wsgi_get):
     def make(config=None, path="/page", **options):
-        return Site(request.param, make_app, wsgi_get, path, config, **options)
+        return Site(door, make_app, wsgi_get, path, config, **options)
 
     return make
 
@@ -408,6 +417,37 @@ class TestNoHits:
         ):
             answer = site.ask(headers=sent)
             assert (answer.status, answer.get("Cache-Control")) == (status, control)
+
+    def test_a_guard_that_runs_before_us_is_asked(self, make, caplog):
+        site = make()
+
+        def guard():
+            if "HTTP_X_MEMBER" not in request.environ and not is_rendering():
+                abort(401)
+
+        site.app.before_request_funcs[None].insert(0, guard)
+        member = {"X-Member": "yes"}
+        assert [site.ask(headers=member).status for _ in range(3)] == [200] * 3
+        assert site.ask().status == 401
+        assert caplog.text.count("hits go by Flask all the same") == (site.door == "wsgi")
+        assert ("<locals>.guard" in caplog.text) == (site.door == "wsgi")
+
+    def test_what_was_wrapped_around_the_app_before_us_sees_each_request(
+        self, make_app, wsgi_get, monkeypatch, caplog, door
+    ):
+        def __init__(self, *names, **options):
+            init(self, *names, **options)
+            inner = self.wsgi_app
+            self.seen = []
+            self.wsgi_app = lambda environ, start: self.seen.append(1) or inner(environ, start)
+
+        init = Flask.__init__
+        monkeypatch.setattr(Flask, "__init__", __init__)
+        site = Site(door, make_app, wsgi_get).warm()
+        site.app.seen.clear()
+        assert [site.ask().get("X-Prerendered") for _ in range(3)] == ["true"] * 3
+        assert len(site.app.seen) == 3
+        assert ("wrapped before Prerender" in caplog.text) == (door == "wsgi")
 
     def test_what_wants_a_websocket_is_the_apps(self, make):
         site = make().warm()

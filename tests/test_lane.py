@@ -6,6 +6,7 @@ import threading
 
 import pytest
 from flask import request
+from flask import request_started
 
 from flask_prerender import Prerender
 from flask_prerender.known import Paths
@@ -23,9 +24,7 @@ def count_flask():
 
     def count(app):
         reached = []
-        app.before_request_funcs.setdefault(None, []).insert(
-            0, lambda: reached.append(request.path)
-        )
+        request_started.connect(lambda *_, **__: reached.append(request.path), app, weak=False)
         return reached
 
     return count

@@ -98,6 +98,20 @@ def test_the_file_is_json_with_one_page_per_line(path: Path) -> None:
     assert [old == new for old, new in zip(before, after, strict=True)].count(False) == 1
 
 
+def test_a_manifest_that_says_the_same_stays_as_it_is(path: Path) -> None:
+    write(path, page("/a"), page("/b"))
+    before = path.stat()
+    write(path, page("/a"), page("/b"), generated_at=NOW + 60)
+    assert path.stat() == before
+    assert list(path.parent.iterdir()) == [path]
+    for pages in ([page("/a")], [page("/a"), page("/c")], [page("/a"), page("/b"), page("/c")]):
+        write(path, *pages, generated_at=NOW + 60)
+        assert manifest.read(path).generated_at == datetime.fromtimestamp(NOW + 60, UTC)
+        write(path, page("/a"), page("/b"))
+    manifest.write(path, [page("/a"), page("/b")], generated_at=NOW, style="file", base_url="")
+    assert manifest.read(path).base_url == ""
+
+
 def test_no_pages_make_a_manifest_too(path: Path) -> None:
     assert write(path) == 0
     assert manifest.read(path).pages == {}
