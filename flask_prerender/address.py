@@ -6,6 +6,7 @@ import typing as t
 from urllib.parse import urlsplit
 
 from flask import Flask
+from werkzeug.sansio.utils import host_is_trusted
 
 from .settings import Settings
 
@@ -42,3 +43,15 @@ def render_environ(address: str, script_name: str, settings: Settings) -> dict[s
     if settings.accept_language:
         environ["HTTP_ACCEPT_LANGUAGE"] = settings.accept_language
     return environ
+
+
+def refusal(app: Flask, environ: t.Mapping[str, t.Any]) -> str:
+    """Return why the app would refuse every render, and what to do, or ``""``."""
+    trusted, host = app.config.get("TRUSTED_HOSTS"), environ["HTTP_HOST"]
+    if not trusted or host_is_trusted(host, trusted):
+        return ""
+    return (
+        f"Renders come to the host {host!r}, which TRUSTED_HOSTS does not name, so the app answers "
+        "400 to each. Set PRERENDER_BASE_URL to the address of the site, such as "
+        "'https://example.com'."
+    )

@@ -17,6 +17,7 @@ from . import launch
 from . import manifest
 from . import signals
 from . import sitemap
+from .address import refusal
 from .batch import MOST
 from .disk import failures
 from .errors import ConfigError
@@ -64,8 +65,7 @@ class Build:
         processes: int | None = None,
         method: launch.Method = "spawn",
     ) -> None:
-        if output is not None:
-            refuse_static(site.app, output, "--output")
+        _check(site, output)
         self._site = site
         self._output = output
         self._style = style
@@ -246,6 +246,14 @@ class Build:
             environ = request_environ(self._site, page.key)
             return self._site.routes.match(environ, page.key) is not None
         return True
+
+
+def _check(site: Site, output: Path | None) -> None:
+    reason = "" if site.has_hosts else refusal(site.app, site.render_environ)
+    if reason:
+        raise ConfigError(reason)
+    if output is not None:
+        refuse_static(site.app, output, "--output")
 
 
 def generate(

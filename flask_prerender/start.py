@@ -8,6 +8,7 @@ import time
 from contextlib import suppress
 
 from . import signals
+from .address import refusal
 from .errors import StoreError
 from .serve import Server
 from .site import Site
@@ -16,6 +17,8 @@ from .site import Site
 def start(site: Site, server: Server) -> None:
     """Do what a fresh process has to do, beside its first request."""
     site.is_started = True
+    if not site.has_hosts and (reason := refusal(site.app, site.render_environ)):
+        site.complain("host", "%s", reason)
     # Where it may not be read, either: no error.
     if not os.path.isdir(site.output):  # noqa: PTH112
         return

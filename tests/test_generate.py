@@ -20,6 +20,7 @@ from flask import redirect
 from flask import Response
 
 from conftest import Clock
+from flask_prerender import ConfigError
 from flask_prerender import generate
 from flask_prerender import manifest
 from flask_prerender import mark
@@ -875,3 +876,19 @@ def test_a_build_sweeps_at_times_and_after_one_that_was_killed(
     assert len(swept) == 3
     assert generate(app).is_good
     assert len(swept) == 3
+
+
+def test_a_host_that_is_not_trusted_is_named_with_what_to_do(
+    make_app: Callable[..., Flask], wsgi_get: Callable[..., Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    app = make_app({"TRUSTED_HOSTS": ["good.example"]})
+    app.add_url_rule("/", "home", mark(lambda: "home"))
+    with pytest.raises(ConfigError, match=r"'localhost'.* TRUSTED_HOSTS .*PRERENDER_BASE_URL"):
+        generate(app)
+    assert wsgi_get(app, "/", headers={"Host": "good.example"}).body == b"home"
+    assert "Set PRERENDER_BASE_URL" in caplog.text
+    app = make_app(
+        {"TRUSTED_HOSTS": [".good.example"], "PRERENDER_BASE_URL": "https://www.good.example:8000"}
+    )
+    app.add_url_rule("/", "home", mark(lambda: "home"))
+    assert generate(app).is_good
