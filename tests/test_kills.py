@@ -120,7 +120,7 @@ def die_while_building(
 def test_readers_never_notice_that_builds_are_killed(
     tmp_path: Path, live_server: Start, restart: Callable[[], Flask], wsgi_get: Start
 ) -> None:
-    die_while_building(6, tmp_path, live_server, restart, wsgi_get)
+    die_while_building(4, tmp_path, live_server, restart, wsgi_get)
 
 
 def kill_servers(kills: int, folder: Path, victim: Any, witness: Any) -> Readers:
@@ -181,7 +181,7 @@ def die_while_serving(
 def test_readers_never_notice_that_a_serving_process_is_killed(
     tmp_path: Path, live_server: Start, restart: Callable[[], Flask], wsgi_get: Start
 ) -> None:
-    die_while_serving(12, tmp_path, live_server, restart, wsgi_get)
+    die_while_serving(6, tmp_path, live_server, restart, wsgi_get)
 
 
 STEPS = ("open", "write", "replace", "link", "mkdir", "unlink", "close")

@@ -318,7 +318,7 @@ def fork_under_load(folder: Path, forks: int) -> None:
 
 
 def test_a_process_forked_in_the_midst_of_requests_serves(tmp_path: Path) -> None:
-    fork_under_load(tmp_path, 20)
+    fork_under_load(tmp_path, 6)
 
 
 @pytest.mark.long
